@@ -1,0 +1,53 @@
+"""Every error consentkit raises, with what was wrong as data and a sentence to act on."""
+
+from __future__ import annotations
+
+
+class ConsentKitError(Exception):
+    """The base of all of them."""
+
+
+class SettingsError(ConsentKitError):
+    """The configuration can't be used.
+
+    Args:
+        problems: one sentence each, naming the key, what is wrong and what to write instead.
+        source: the file the settings came from, or `environment`.
+    """
+
+    def __init__(self, problems: list[str], *, source: str) -> None:
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        self.problems = problems
+        self.source = source
+
+
+class TokenError(ConsentKitError):
+    """A signed value is not ours, was changed, or was made for another purpose."""
+
+
+class TokenExpired(TokenError):
+    """A signed value of ours that is older than its purpose allows."""
+
+
+class ChoiceRefused(ConsentKitError):
+    """A choice that can't be taken as one: `reason` is a text key, `status` the HTTP status to answer."""
+
+    def __init__(self, reason: str, *, status: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class NoticeSpent(ChoiceRefused):
+    """The notice was answered before: one notice gives one record (GDPR art. 7(1))."""
+
+    def __init__(self) -> None:
+        super().__init__("spent", status=409)
+
+
+class EvidenceUnavailable(ConsentKitError):
+    """Neither the database nor the local journal could keep the event; the choice must not be taken."""
+
+
+class SchemaOutdated(ConsentKitError):
+    """The database has an older schema than this release; `consentkit db upgrade` brings it up to date."""

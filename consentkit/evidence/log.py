@@ -1,0 +1,180 @@
+"""The evidence as others use it: record, count, look back, check, keep no longer than needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from consentkit.evidence import records, retention
+from consentkit.evidence.event import SHOWN_STATE, ConsentEvent, Durability, Notice, Refusal
+from consentkit.evidence.journal import Journal
+from consentkit.evidence.ledger import Entry
+from consentkit.evidence.records import Count, Report
+from consentkit.evidence.retention import KEEP_COUNTS, KEEP_EVENTS, Purged
+from consentkit.evidence.writer import Replayed, Writer
+from consentkit.store import Store
+
+
+class Evidence:
+    """The log of consent. Needs no start: the writer's thread comes with the first event.
+
+    What is coroutine here may be awaited on any asyncio loop, on several at once. The rest blocks: call it from a
+    command, or in a thread.
+
+    Args:
+        store: the database.
+        journal: a directory on the local disk for events while the database is away.
+        patience: seconds that `record` and `count` wait for the database before they use the journal.
+        retry: seconds between two tries to reach a database that is away.
+    """
+
+    def __init__(self, store: Store, *, journal: Path, patience: float = 2.0, retry: float = 3.0) -> None:
+        self._store = store
+        self._writer = Writer(store, Journal(journal), patience=patience, retry=retry)
+
+    async def record(self, event: ConsentEvent, notice: Notice) -> Durability:
+        """Store the event, and the notice if it is new; returns once it is on disk.
+
+        Raises:
+            ValueError: a field is missing, or the notice is not the one that the event names; nothing is stored.
+            NoticeSpent: the event's nonce was used before.
+            EvidenceUnavailable: neither database nor journal could keep it: do not take the choice.
+        """
+        return await self._writer.write(_checked(event, notice))
+
+    def record_sync(self, event: ConsentEvent, notice: Notice) -> Durability:
+        """As `record`, without an event loop."""
+        return self._writer.write_sync(_checked(event, notice))
+
+    async def count(
+        self,
+        site: str,
+        at: datetime,
+        decision: str,
+        notice_hash: str,
+        nonce: str | None,
+        *,
+        notice: Notice | None = None,
+    ) -> Durability:
+        """Count a refusal on its day (UTC). Nothing of the visitor is stored, the nonce neither.
+
+        Args:
+            site: the scope.
+            at: the server's time, aware.
+            decision: the control that was used, for example `banner.refuse`.
+            notice_hash: the notice that was answered.
+            nonce: the notice token's random; this process remembers the newest 65,536.
+            notice: kept with the counter, where given.
+
+        Raises:
+            ValueError, NoticeSpent, EvidenceUnavailable: as for `record`.
+        """
+        if at.utcoffset() is None:
+            raise ValueError(f"{at!r} has no time zone: give an aware datetime")
+        refusal = Refusal(site, at.astimezone(UTC).date(), decision, notice_hash, nonce)
+        refusal.check()
+        if notice is not None and notice.hash != notice_hash:
+            raise ValueError("the notice is not the one that was refused")
+        return await self._writer.write(Entry(refusal, notice))
+
+    async def notice_shown(
+        self,
+        notice: Notice,
+        *,
+        site: str,
+        record_id: str,
+        at: datetime,
+        purposes: Iterable[str],
+        ui_build: str,
+        policy: str,
+        controller: str,
+        method: str = "notice.shown",
+    ) -> Durability:
+        """Store that a notice was shown, for example before a log-in: state `requested`, never a consent.
+
+        Raises:
+            ValueError, EvidenceUnavailable: as for `record`.
+        """
+        event = ConsentEvent(
+            site=site,
+            record_id=record_id,
+            state=SHOWN_STATE,
+            at=at,
+            purposes=dict.fromkeys(purposes, False),
+            notice_hash=notice.hash,
+            language=notice.language,
+            ui_build=ui_build,
+            method=method,
+            policy=policy,
+            valid_until=None,
+            controller=controller,
+            nonce=None,
+        )
+        return await self.record(event, notice)
+
+    def notice(self, digest: str) -> Notice | None:
+        """The notice of that hash, byte for byte as it was shown, or `None`."""
+        return records.notice(self._store, digest)
+
+    def history(self, record_id: str) -> list[ConsentEvent]:
+        """The events of a record, oldest first; `was_valid` reads them."""
+        return records.history(self._store, record_id)
+
+    def counts(self, site: str | None = None) -> list[Count]:
+        """The daily counters of refusals, oldest first."""
+        return records.counted(self._store, site)
+
+    def export(
+        self, since: datetime | None = None, until: datetime | None = None, *, site: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The events from `since` up to, not including, `until`, each as `event.schema.json` describes it; streamed."""
+        return records.export(self._store, since, until, site=site)
+
+    def verify(self, site: str | None = None, *, anchor: str | None = None) -> Report:
+        """Check every chain, or one site's; with `anchor`, also that an end noted earlier is still in it."""
+        return records.verify(self._store, site, anchor=anchor)
+
+    def expire(self, now: datetime) -> int:
+        """Append an `expired` event for every record whose consent ran out by `now`; returns how many."""
+        return retention.expire(self._store, now)
+
+    def purge(
+        self,
+        now: datetime,
+        *,
+        keep: timedelta = KEEP_EVENTS,
+        keep_counts: timedelta = KEEP_COUNTS,
+        dry_run: bool = False,
+    ) -> Purged:
+        """Delete what is over its period, from the fronts of the chains; `dry_run` only counts.
+
+        Raises:
+            ValueError: a period is nothing or longer than ten years.
+        """
+        return retention.purge(self._store, now, keep=keep, keep_counts=keep_counts, dry_run=dry_run)
+
+    def replay(self) -> Replayed:
+        """Put the journals of this process and of dead ones into the database now; the writer does so by itself."""
+        return self._writer.replay()
+
+    @property
+    def journal_waiting(self) -> bool:
+        """Whether events of this process still wait in the journal for the database."""
+        return self._writer.waiting
+
+    def start(self) -> None:
+        """Start the writer before its first event, so that journals of a dead process are put back at once."""
+        self._writer.start()
+
+    def close(self) -> None:
+        """Write what waits and end the thread. A later event starts it again."""
+        self._writer.close()
+
+
+def _checked(event: ConsentEvent, notice: Notice) -> Entry:
+    event.check()
+    if notice.hash != event.notice_hash or notice.language != event.language:
+        raise ValueError("the notice is not the one that the event names, or in another language")
+    return Entry(event, notice)

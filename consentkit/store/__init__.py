@@ -1,0 +1,8 @@
+"""The store: the engine, transactions, the base of all tables, and the migrations. It owns no table."""
+
+from __future__ import annotations
+
+from consentkit.store.base import PREFIX, Table, UTCDateTime, metadata, table_of
+from consentkit.store.store import Store
+
+__all__ = ["PREFIX", "Store", "Table", "UTCDateTime", "metadata", "table_of"]

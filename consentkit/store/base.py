@@ -1,0 +1,56 @@
+"""What our tables have in common. A room declares its own on `Table`; the host's metadata sees none of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import DateTime, MetaData
+from sqlalchemy import Table as SATable
+from sqlalchemy.orm import registry
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import SQLModel
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+PREFIX = "consentkit_"
+"""Every table of ours starts with this; migrations look at nothing else."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Table(SQLModel, registry=registry(metadata=metadata)):
+    """The base of our tables, on `metadata` of our own."""
+
+
+def table_of(model: type[Table]) -> SATable:
+    """The SQLAlchemy table behind a model, for statements that skip the ORM."""
+    return cast("SATable", cast("Any", model).__table__)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC, to the microsecond; a naive one is refused rather than guessed at."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone: give an aware datetime")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -1,0 +1,65 @@
+"""The schema changes, shipped with the package and run over a connection that is handed in.
+
+They keep a version table of their own and look only at tables with our prefix, so they can live in the host's
+database beside its own migrations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy.engine import Connection
+
+from consentkit.errors import SchemaOutdated
+
+VERSION_TABLE = "consentkit_version"
+_ADVISORY_LOCK = 0x636F6E73  # "cons": two upgrades of one PostgreSQL database wait for each other
+
+
+def pending(connection: Connection) -> list[str]:
+    """The changes that the database lacks, oldest first.
+
+    Raises:
+        SchemaOutdated: the database was upgraded by a newer release.
+    """
+    script = ScriptDirectory.from_config(_config())
+    current = _current(connection)
+    try:
+        missing = [revision.revision for revision in script.iterate_revisions("head", current or "base")]
+    except CommandError as error:
+        raise SchemaOutdated(
+            f"the database has schema {current}, which is of a newer release: install that release again"
+        ) from error
+    return missing[::-1]
+
+
+def upgrade(connection: Connection) -> list[str]:
+    """Make every change that is missing, within the caller's transaction; returns them, oldest first."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+    missing = pending(connection)
+    if missing:
+        command.upgrade(_config(connection), "head")
+    return missing
+
+
+def downgrade(connection: Connection, revision: str = "base") -> None:
+    """Undo the changes after `revision`, with what they held. For developers: the evidence goes with its tables."""
+    command.downgrade(_config(connection), revision)
+
+
+def _current(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision()
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

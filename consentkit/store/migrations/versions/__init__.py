@@ -1,0 +1,1 @@
+"""One module per schema change, named by release and order."""

@@ -29,7 +29,7 @@ from consentkit.tokens import Tokens
 
 TODAY = date(2026, 3, 1)
 TEXT = {"nl": "Bezoek tellen", "en": "Counting visits"}
-CATEGORIES = {name: (TEXT, TEXT) for name in ("preferences", "analytics", "marketing")}
+CATEGORIES = dict.fromkeys(("preferences", "analytics", "marketing"), (TEXT, TEXT))
 TOKENS = Tokens([secrets.token_bytes(32)])
 
 

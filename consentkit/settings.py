@@ -1,0 +1,553 @@
+"""The configuration: one TOML file and the environment, checked once, every error with its remedy.
+
+`Settings` has the tables of `consentkit.toml` as its fields. Secrets never stand in the file: they come from
+the environment or from the key file that `consentkit init` makes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from consentkit import assets, catalogue
+from consentkit.choice.wording import vague
+from consentkit.errors import SettingsError
+from consentkit.service import NECESSARY, Duration, Service
+from consentkit.theme import Theme
+from consentkit.tokens import MIN_KEY_BYTES
+
+log = logging.getLogger("consentkit")
+
+CONFIG_FILE = "consentkit.toml"
+KEY_FILE = "consentkit.keys"
+MAX_CHOICE_DAYS = 396
+ADVISED_CHOICE_DAYS = 182
+MAX_RETENTION_YEARS = 10
+_LOCAL = re.compile(r"(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[?::1\]?|.*\.test)\Z")
+_MISSING_KEYS = (
+    "CONSENTKIT_SECRET_KEYS is missing: without a secret of your own anybody could forge a choice. "
+    f"Run `consentkit init`, which makes {KEY_FILE}, or set the variable to a random text of 32 bytes or more"
+)
+
+Text = dict[str, str]
+
+
+def is_local(host: str) -> bool:
+    """Whether a host name (without port) is this machine's or reserved for tests (RFC 6761)."""
+    return _LOCAL.match(host.lower()) is not None
+
+
+def shipped_languages() -> tuple[str, ...]:
+    """The languages whose texts come with the package."""
+    return tuple(sorted(path.stem for path in (assets.directory("templates") / "texts").glob("*.toml")))
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    return PydanticCustomError("consentkit", "{message}", {"message": message})
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Controller(_Table):
+    """Who asks: the controller of GDPR art. 4(7), as it is named on the first layer."""
+
+    name: str = Field(min_length=1, description="the legal name of the organisation")
+    address: str = Field(default="", description="street, postcode and town")
+    email: str = Field(default="", description="an address that answers questions about privacy")
+    phone: str = Field(default="", description="a telephone number")
+    country: str = Field(default="NL", pattern=r"[A-Z]{2}", description='two capitals, such as "NL"')
+
+
+class Wording(_Table):
+    """The owner's own words on the first layer; purposes and buttons stay as they are."""
+
+    title: str | None = Field(default=None, min_length=1, max_length=120, description="at most 120 characters")
+    intro: str | None = Field(default=None, min_length=1, max_length=400, description="at most 400 characters")
+
+    @field_validator("title", "intro")
+    @classmethod
+    def _concrete(cls, text: str | None) -> str | None:
+        if text and (phrase := vague(text)):
+            raise _wrong(f'"{phrase}" says nothing or praises: say what happens, such as "we count visits per page"')
+        return text
+
+
+class Site(_Table):
+    """One website: who it is, where it stands, how it asks."""
+
+    name: str = Field(min_length=1, description="the name that visitors know the site by")
+    base_url: str = Field(description='"https://example.nl"; http only for loopback and .test')
+    controller: Controller = Field(description="a table [site.controller] with name, address and email")
+    hosts: tuple[str, ...] = Field(default=(), description="the host names that this site answers to")
+    languages: tuple[str, ...] = Field(default=("nl", "en"), min_length=1, description='["nl", "en"]; default first')
+    privacy_statement: str = Field(description="a path or URL that answers 200")
+    prefix: str = Field(default="/privacy", description='a path such as "/privacy"')
+    choice_days: int = Field(
+        default=ADVISED_CHOICE_DAYS,
+        ge=1,
+        le=MAX_CHOICE_DAYS,
+        description=f"1 to {MAX_CHOICE_DAYS} days: every answer expires; {ADVISED_CHOICE_DAYS} is good practice",
+    )
+    html: Literal["private", "shared"] = Field(default="private", description='"private" or "shared"')
+    csp: Literal["off"] = Field(default="off", description='"off": this release leaves your CSP as it is')
+    strict: bool = Field(default=False, description="true blocks third parties that are not declared")
+    gpc: bool = Field(default=True, description="true publishes /.well-known/gpc.json")
+    cookie_domain: str | None = Field(default=None, description="a parent domain whose subdomains share the choice")
+    advertising: Literal["allowed", "never"] = Field(
+        default="allowed", description='"never" refuses every marketing service'
+    )
+    services: tuple[str, ...] | None = Field(default=None, description="the services of this site; default: all named")
+    texts: dict[str, Wording] = Field(default={}, description="[site.texts.nl] with title and intro")
+    theme: dict[str, Any] = Field(default={}, description="[site.theme]: see docs/theming.md")
+
+    @field_validator("base_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise _wrong(f'"{url}" is no base URL: write scheme and host alone, such as "https://example.nl"')
+        if parts.scheme == "http" and not is_local(parts.hostname):
+            raise _wrong(f'"{url}" is not encrypted: write https:// (http is for loopback and .test)')
+        return url.rstrip("/")
+
+    @field_validator("prefix")
+    @classmethod
+    def _path(cls, prefix: str) -> str:
+        if not re.fullmatch(r"(/[A-Za-z0-9_~.-]+)+", prefix):
+            raise _wrong(f'"{prefix}" is no path: write something like "/privacy", without a slash at the end')
+        return prefix
+
+    @field_validator("languages")
+    @classmethod
+    def _shipped(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        for language in languages:
+            if language not in shipped_languages():
+                known = ", ".join(shipped_languages())
+                raise _wrong(f'there are no texts for "{language}": choose from {known}')
+        return tuple(dict.fromkeys(languages))
+
+    @field_validator("privacy_statement")
+    @classmethod
+    def _no_dead_end(cls, target: str) -> str:
+        if not re.match(r"/(?!/)|https?://[^/]", target):
+            raise _wrong(f'"{target}" leads nowhere: write a path such as "/privacyverklaring" or a URL')
+        return target
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"[A-Za-z0-9.-]+", host):
+                raise _wrong(f'"{host}" is no host name: write it without scheme, port or path')
+        return tuple(host.lower() for host in hosts)
+
+    @field_validator("theme")
+    @classmethod
+    def _fair_theme(cls, table: dict[str, Any]) -> dict[str, Any]:
+        try:
+            problems = Theme.from_table(table).problems()
+        except ValueError as error:
+            raise _wrong(str(error)) from error
+        if problems:
+            raise _wrong("; ".join(problems))
+        return table
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_way_around(cls, table: Any) -> Any:
+        if isinstance(table, Mapping):
+            if "reject" in table:
+                raise _wrong("`reject` can't be set: refusing is as easy as accepting, always. Remove the key")
+            if table.get("choice_days", 1) in ("unlimited", None, "never") or table.get("choice_days") == 0:
+                raise _wrong(f"`choice_days` can't be unlimited: write 1 to {MAX_CHOICE_DAYS}")
+        return table
+
+    @model_validator(mode="after")
+    def _domain(self) -> Site:
+        host = self.host
+        if self.cookie_domain and host != self.cookie_domain and not host.endswith("." + self.cookie_domain):
+            raise _wrong(f'`cookie_domain` "{self.cookie_domain}" is no parent of {host}')
+        for language in self.texts:
+            if language not in self.languages:
+                raise _wrong(f"`texts.{language}`: the site does not speak it; add it to `languages` or remove it")
+        return self
+
+    @property
+    def host(self) -> str:
+        """The host name of `base_url`."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def secure(self) -> bool:
+        """Whether the site is served over https."""
+        return self.base_url.startswith("https:")
+
+    @cached_property
+    def look(self) -> Theme:
+        """The checked theme."""
+        return Theme.from_table(self.theme)
+
+
+class Category(_Table):
+    """A category of the site's own, beside the four that every site has."""
+
+    title: Text = Field(description='title = { nl = "…", en = "…" }')
+    about: Text = Field(description='about = { nl = "…", en = "…" }: what happens, in concrete words')
+
+
+class ExemptAnalytics(_Table):
+    """What an owner declares to measure without consent (Tw 11.7a(3)(b); the CNIL's and AP's conditions)."""
+
+    own_use_only: Literal[True] = Field(description="true: only for the site's own statistics")
+    no_cross_site_identifier: Literal[True] = Field(description="true: visitors can't be followed to other sites")
+    no_user_id: Literal[True] = Field(description="true: no customer or login number is sent along")
+    ip_masked: Literal[True] = Field(description="true: the IP address is cut before it is stored")
+    data_months: int = Field(ge=1, le=25, description="1 to 25 months that measurements are kept")
+
+
+class MailingList(_Table):
+    """One list that people can sign up for."""
+
+    title: Text = Field(description='title = { nl = "Nieuwsbrief", en = "Newsletter" }')
+    about: Text = Field(description="what it is about, per language")
+    frequency: Text = Field(description="how often, per language")
+    sender: str | None = Field(default=None, description="who sends it, when not [mail] sender")
+
+
+class Form(_Table):
+    """One form of the site: what it collects, what for, how long it is kept."""
+
+    title: Text = Field(default={}, description='title = { nl = "…", en = "…" }')
+    fields: tuple[str, ...] = Field(default=(), description='["name", "email"]')
+    optional: tuple[str, ...] = Field(default=(), description="fields that may stay empty")
+    purpose: Text = Field(default={}, description="what the answers are used for, per language")
+    retention: str | None = Field(default=None, description='a duration such as "12 months"')
+
+
+class Mail(_Table):
+    """How mail leaves."""
+
+    smtp: str = Field(default="smtp://127.0.0.1:25", pattern=r"smtps?://", description='"smtp://host:587"')
+    sender: str | None = Field(default=None, description='"De Linde <nieuws@delinde.example>"')
+
+
+class Retention(_Table):
+    """How long what is kept; each a duration."""
+
+    consent: str = Field(default="12 months", description="consent events, counted from the end of their validity")
+    counters: str = Field(default="25 months", description="the daily counts of refusals")
+
+    @field_validator("*")
+    @classmethod
+    def _ends(cls, text: str) -> str:
+        try:
+            duration = Duration.parse(text)
+        except ValueError as error:
+            raise _wrong(f"{error}; nothing is kept without an end (GDPR art. 5(1)(e))") from error
+        if duration.days > MAX_RETENTION_YEARS * 366:
+            raise _wrong(f'"{text}" is longer than {MAX_RETENTION_YEARS} years: write a shorter period')
+        return text
+
+
+class Database(_Table):
+    """Where evidence is kept."""
+
+    url: str = Field(
+        default="sqlite:///consentkit.db",
+        pattern=r"(sqlite|postgres|postgresql)(\+\w+)?://",
+        description='"sqlite:///consentkit.db" or "postgresql://…"',
+    )
+
+
+class Settings(_Table):
+    """Everything that can be configured; the fields are the tables of `consentkit.toml`.
+
+    Args:
+        site: the `[site]` table; or `sites`, several of them, told apart by their `hosts`.
+        services: `[services.<id>]`: catalogue ids, with what differs; or services declared whole.
+        secret_keys: signing keys, newest first, 32 bytes or more each.
+        folder: what relative paths start from.
+
+    Raises:
+        SettingsError: naming file, key and remedy.
+    """
+
+    site: Site | None = Field(default=None, description="a table [site], or several [[sites]]")
+    sites: tuple[Site, ...] = Field(default=(), description="[[sites]], each with hosts = […]")
+    categories: dict[str, Category] = Field(default={}, description="[categories.<id>] with title and about")
+    services: dict[str, dict[str, Any]] = Field(default={}, description="[services.<id>] tables")
+    lists: dict[str, MailingList] = Field(default={}, description="[lists.<id>] tables")
+    forms: dict[str, Form] = Field(default={}, description="[forms.<id>] tables")
+    mail: Mail = Field(default=Mail(), description="the table [mail]")
+    retention: Retention = Field(default=Retention(), description="the table [retention]")
+    database: Database = Field(default=Database(), description="the table [database]")
+    secret_keys: tuple[str, ...] = Field(default=(), description="set CONSENTKIT_SECRET_KEYS", repr=False)
+    afgemeld_keys: tuple[str, ...] = Field(default=(), description="set CONSENTKIT_AFGEMELD_KEYS", repr=False)
+    folder: Path = Field(default=Path(), description="what relative paths start from")
+    source: str = Field(default="settings", description="where the settings came from")
+    development: bool = Field(default=False, description="made up because there was no file; loopback only")
+
+    def __init__(self, **tables: Any) -> None:
+        try:
+            super().__init__(**tables)
+        except ValidationError as error:
+            source = str(tables.get("source", "settings"))
+            problems = [line for detail in error.errors() for line in _problem(detail).split("\n")]
+            raise SettingsError(problems, source=source) from error
+
+    @field_validator("secret_keys", "afgemeld_keys")
+    @classmethod
+    def _strong(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            if len(key.encode()) < MIN_KEY_BYTES or len(set(key)) < 10:
+                raise _wrong(
+                    f"a key is too weak: each needs {MIN_KEY_BYTES} random bytes; `consentkit init` makes them"
+                )
+            if re.search(r"change.?me|secret.?key|your.?key|default|example|password", key, re.IGNORECASE):
+                raise _wrong("a key looks like a placeholder: use a random one; `consentkit init` makes them")
+        return keys
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        if bool(self.site) == bool(self.sites):
+            raise _wrong("write one table [site], or several [[sites]], not both and not none")
+        for each in self.sites:
+            if len(self.sites) > 1 and not each.hosts:
+                raise _wrong(f'site "{each.name}" needs hosts = ["…"], so that it can be told from the others')
+        if not self.secret_keys and not all(is_local(each.host) for each in self.all_sites):
+            raise _wrong(_MISSING_KEYS)
+        named = self.named_services  # parsed here, so that a mistake is found at the start
+        for each in self.all_sites:
+            for id in each.services or ():
+                if id not in named:
+                    raise _wrong(f'site "{each.name}" names the service "{id}", which has no [services.{id}]')
+            if each.advertising == "never":
+                for service in self.services_of(each):
+                    if service.category == "marketing":
+                        raise _wrong(
+                            f"services.{service.id}: {service.title} is marketing, and the site has "
+                            'advertising = "never". Remove one of the two'
+                        )
+        return self
+
+    @property
+    def all_sites(self) -> tuple[Site, ...]:
+        """Every configured site."""
+        return (self.site,) if self.site else self.sites
+
+    @cached_property
+    def named_services(self) -> Mapping[str, Service]:
+        """The services that the file names, whole."""
+        known = catalogue.load()
+        found: dict[str, Service] = {}
+        problems: list[str] = []
+        categories = (*catalogue.CATEGORIES, *self.categories)
+        for id, table in self.services.items():
+            own = dict(table)
+            try:
+                exempt = ExemptAnalytics(**own.pop("exempt_analytics")) if "exempt_analytics" in own else None
+                service = catalogue.parse(id, own, known.get(id), categories=categories)
+                found[id] = _exempted(service, exempt) if exempt else service
+                if service.exempt and service.category != NECESSARY:
+                    problems.append(
+                        f"services.{id}.exempt: only a necessary service can be exempt; for statistics without consent "
+                        "use exempt_analytics"
+                    )
+                if phrase := next(filter(None, map(vague, service.purpose.values())), None):
+                    problems.append(f'services.{id}.purpose: "{phrase}" is vague: say what is done with which data')
+            except catalogue.CatalogueError as error:
+                problems += error.problems
+            except ValidationError as error:
+                problems += [f"services.{id}.exempt_analytics.{_problem(detail)}" for detail in error.errors()]
+            except ValueError as error:
+                problems.append(f"services.{id}: {error}")
+        if problems:
+            raise _wrong("\n".join(problems))
+        return found
+
+    def services_of(self, site: Site) -> tuple[Service, ...]:
+        """The services of one site."""
+        chosen = self.named_services if site.services is None else site.services
+        return tuple(self.named_services[id] for id in chosen)
+
+    @property
+    def advice(self) -> list[str]:
+        """What is allowed but deserves a second thought; told at the start and by `consentkit check`."""
+        found = [
+            f"{site.name}: choice_days = {site.choice_days} is longer than the {ADVISED_CHOICE_DAYS} days that "
+            "supervisory authorities call good practice"
+            for site in self.all_sites
+            if site.choice_days > ADVISED_CHOICE_DAYS
+        ]
+        if self.development:
+            found.append(
+                "no consentkit.toml: running on made-up defaults, for this machine only. Run `consentkit init`"
+            )
+        return found
+
+    def path(self, name: str) -> Path:
+        """A path of the configuration, from the folder of its file."""
+        return self.folder / name
+
+    @property
+    def database_url(self) -> str:
+        """The database URL, with a relative SQLite file placed beside the configuration."""
+        url = self.database.url
+        name = url.removeprefix("sqlite:///")
+        if url.startswith("sqlite:///") and name not in {"", ":memory:"} and not name.startswith("/"):
+            return f"sqlite:///{self.path(name).resolve()}"
+        return url
+
+    @classmethod
+    def load(cls, path: Path | str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the file and the environment.
+
+        Args:
+            path: the TOML file; without it `CONSENTKIT_CONFIG`, and without that defaults for loopback.
+            environ: the environment; default `os.environ`.
+
+        Raises:
+            SettingsError: the file is missing, is no TOML, or holds a wrong value.
+        """
+        environ = os.environ if environ is None else environ
+        found = path or environ.get("CONSENTKIT_CONFIG")
+        table: dict[str, Any] = _read(Path(found)) if found else _development()
+        file = Path(found) if found else None
+        folder = file.resolve().parent if file else Path.cwd()
+        keys = _key_file(folder, environ)
+        for field, variable in (
+            ("secret_keys", "CONSENTKIT_SECRET_KEYS"),
+            ("afgemeld_keys", "CONSENTKIT_AFGEMELD_KEYS"),
+        ):
+            if field in table:
+                raise SettingsError([f"{field}: secrets do not belong in the file. Set {variable}"], source=str(found))
+            text = environ.get(variable, keys.get(variable, ""))
+            table[field] = tuple(part.strip() for part in text.split(",") if part.strip())
+        if url := environ.get("CONSENTKIT_DATABASE_URL", keys.get("CONSENTKIT_DATABASE_URL")):
+            table["database"] = {"url": url}
+        return cls(**table, folder=folder, source=str(found or "defaults"), development=file is None)
+
+
+def ephemeral_key() -> str:
+    """A signing key for this process alone, for development without keys."""
+    return secrets.token_urlsafe(48)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        problem = "no such file. `consentkit init` writes one, or name another with --config or CONSENTKIT_CONFIG"
+        raise SettingsError([problem], source=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError([f"can't be read as TOML: {error}"], source=str(path)) from error
+    for field in ("folder", "source", "development"):
+        if field in table:
+            raise SettingsError([f"{field}: unknown key. Remove it"], source=str(path))
+    return table
+
+
+def _development() -> dict[str, Any]:
+    return {
+        "site": {
+            "name": "Ontwikkeling",
+            "base_url": "http://127.0.0.1",
+            "privacy_statement": "/privacy/cookies",
+            "controller": {"name": "Ontwikkeling (consentkit.toml ontbreekt)"},
+        },
+        "services": {"google-analytics": {}, "youtube": {}},
+    }
+
+
+def _key_file(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    path = Path(environ.get("CONSENTKIT_KEY_FILE", folder / KEY_FILE))
+    if not path.is_file():
+        return {}
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SettingsError(["others can read the keys. Run `chmod 600` on it"], source=str(path))
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _exempted(service: Service, declared: ExemptAnalytics) -> Service:
+    """The service as one that measures without consent, or a reason why it can't be.
+
+    Raises:
+        ValueError: it is no statistics service, is Google's, or keeps something longer than 13 months.
+    """
+    if service.category != "analytics":
+        raise ValueError("exempt_analytics is for services of the category analytics only")
+    if service.id.startswith("google-") or "google" in service.vendor:
+        raise ValueError("Google Analytics can't be exempt: Google uses the data too. Remove exempt_analytics")
+    for item in service.items:
+        if item.duration.days > Duration(13, "month").days:
+            raise ValueError(
+                f'"{item.name}" lives longer than 13 months: shorten it, and list under `cookies` what your set-up '
+                "really keeps; or ask for consent"
+            )
+    months = declared.data_months
+    reason = {
+        "nl": "Beperkte statistiek, alleen voor deze site, met ingekort IP-adres en zonder profiel; "
+        f"metingen worden na {months} maanden gewist. Je kunt bezwaar maken.",
+        "en": "Limited statistics, for this site only, with a shortened IP address and no profile; "
+        f"measurements are erased after {months} months. You can object.",
+    }
+    return replace(service, exempt=reason)
+
+
+def _problem(detail: ErrorDetails) -> str:
+    """One pydantic error as a sentence that names key, mistake and remedy."""
+    path = [str(part) for part in detail["loc"]]
+    key = ".".join(path)
+    field = _field(path)
+    remedy = f" Write {field.description}." if field is not None and field.description else ""
+    if detail["type"] == "extra_forbidden":
+        known = _siblings(path)
+        close = get_close_matches(path[-1], known, 1)
+        guess = f" Did you mean `{close[0]}`?" if close else f" Known here: {', '.join(known)}."
+        return f"{key}: unknown key.{guess}"
+    if detail["type"] == "missing":
+        return f"{key}: is missing.{remedy}"
+    if detail["type"] == "consentkit":
+        return f"{key}: {detail['msg']}" if key else detail["msg"]
+    return f"{key}: {detail['msg']} (found {detail['input']!r}).{remedy}"
+
+
+def _model(path: list[str]) -> type[BaseModel] | None:
+    """The table that a key path lies in."""
+    tables: dict[str, type[BaseModel]] = {
+        "site": Site, "sites": Site, "categories": Category, "lists": MailingList, "forms": Form, "mail": Mail,
+        "retention": Retention, "database": Database, "controller": Controller, "texts": Wording,
+    }  # fmt: skip
+    for part in reversed(path[:-1]):
+        if part in tables:
+            return tables[part]
+    return ExemptAnalytics if len(path) == 1 and path[0] in ExemptAnalytics.model_fields else Settings
+
+
+def _field(path: list[str]) -> Any:
+    model = _model(path) if path else None
+    return model.model_fields.get(path[-1]) if model else None
+
+
+def _siblings(path: list[str]) -> list[str]:
+    model = _model(path)
+    hidden = {"folder", "source", "development", "secret_keys", "afgemeld_keys"}
+    return [name for name in model.model_fields if name not in hidden] if model else []

@@ -1,0 +1,834 @@
+"""What a visitor reads: the banner, the placeholders, the pages. Rendered from `templates/`, in complete languages.
+
+What is put into other people's pages (head, banner, footer, placeholder) is pure ASCII, so that it fits any
+page whose encoding contains ASCII, and holds marks that are filled per request: `@@ROOT@@` (what stands before a
+path of this site), `@@TOKEN@@` (the notice token), `@@NEXT@@` (the page's own path, escaped), `@@NONCE@@`
+(` nonce="…"` or nothing) and `@@WAKE@@` (`here`, `policy` or `reload`: how the script may wake a script). What a
+configuration or the catalogue says can never become such a mark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache, cached_property
+from html.parser import HTMLParser
+from string import Formatter
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from consentkit import assets
+from consentkit.choice import Policy, Purpose, State, Status
+from consentkit.errors import ConsentKitError
+from consentkit.service import NECESSARY, Duration, Item, Service, Text
+from consentkit.theme import Theme
+
+_CACHE_ENTRIES = 1024
+
+
+# -- texts ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryText:
+    """What a category is called and what happens in it."""
+
+    title: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCookieText:
+    """What consentkit's own cookie is for, and why it needs no consent."""
+
+    purpose: str
+    exempt: str
+
+
+class Texts:
+    """All texts of one language, by keys such as `banner.title`."""
+
+    def __init__(self, lang: str, entries: Mapping[str, str]) -> None:
+        self.lang = lang
+        self._entries = entries
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The text of a key, its places filled.
+
+        Raises:
+            KeyError: there is no such text, or a place in it was given no value.
+        """
+        text = self._entries[key]
+        return text.format_map(values) if values else text
+
+    @property
+    def name(self) -> str:
+        """What the language calls itself."""
+        return self._entries["name"]
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a text."""
+        return key in self._entries
+
+    def category(self, name: str) -> CategoryText:
+        """The shipped words for a category.
+
+        Raises:
+            KeyError: it is not one of the four that every site has.
+        """
+        return CategoryText(self(f"categories.{name}.title"), self(f"categories.{name}.about"))
+
+    @property
+    def own_cookie(self) -> OwnCookieText:
+        """The words for consentkit's own cookie."""
+        return OwnCookieText(self("own_cookie.purpose"), self("own_cookie.exempt"))
+
+    def error(self, reason: str) -> str:
+        """The sentence for a reason of `ChoiceRefused`; one that is not known gives the most general."""
+        return self(f"errors.{reason}" if self.has(f"errors.{reason}") else "errors.unavailable")
+
+    def duration(self, duration: Duration) -> str:
+        """A duration in words: "13 maanden"."""
+        if duration.unit == "session":
+            return self("duration.session")
+        if duration.amount == 1:
+            return self(f"duration.{duration.unit}")
+        return self(f"duration.{duration.unit}s", n=duration.amount)
+
+    def date(self, day: date) -> str:
+        """A day in words: "22 november 2026"."""
+        return self("date.pattern", day=day.day, month=self(f"date.m{day.month}"), year=day.year)
+
+    def country(self, code: str) -> str:
+        """The name of an ISO 3166 code; a code that has none stays as it is."""
+        return self(f"countries.{code}") if self.has(f"countries.{code}") else code
+
+    def join(self, words: Iterable[str]) -> str:
+        """Words in a row."""
+        return self("list_join").join(words)
+
+
+@cache
+def languages() -> tuple[str, ...]:
+    """The languages that have a complete file of texts."""
+    return tuple(sorted(_all_texts()))
+
+
+def load_texts(lang: str) -> Texts:
+    """The texts of a language.
+
+    Raises:
+        KeyError: there is no file for it.
+        ConsentKitError: a file misses a text that another one has; none of them is used then (BAN-12).
+    """
+    return _all_texts()[lang]
+
+
+@cache
+def _all_texts() -> Mapping[str, Texts]:
+    files = sorted((assets.directory("templates") / "texts").glob("*.toml"))
+    read = {path.stem: dict(_flat(tomllib.loads(path.read_text("utf-8")))) for path in files}
+    if problems := parity(read):
+        raise ConsentKitError("; ".join(problems))
+    return MappingProxyType({lang: Texts(lang, entries) for lang, entries in read.items()})
+
+
+def _flat(table: Mapping[str, Any], under: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{under}{key}.")
+        else:
+            yield f"{under}{key}", value
+
+
+def parity(read: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What keeps these languages from being complete: a text missing, empty, or with other places to fill."""
+    problems: list[str] = []
+    every = sorted({key for entries in read.values() for key in entries})
+    for key in every:
+        places = {
+            lang: frozenset(name for _, name, _, _ in Formatter().parse(entries[key]) if name)
+            for lang, entries in read.items()
+            if key in entries
+        }
+        problems += [f"texts/{lang}.toml has no `{key}`" for lang in read if key not in read[lang]]
+        problems += [f"texts/{lang}.toml: `{key}` is empty" for lang in places if not read[lang][key].strip()]
+        if len(set(places.values())) > 1:
+            problems.append(f"`{key}` has other places to fill in {' and '.join(sorted(places))}")
+    return problems
+
+
+# -- the site -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteView:
+    """What the renderer knows of a site.
+
+    `texts` holds the owner's own `title` and `intro` of the first layer per language. `cookie` is the name of the
+    choice cookie, `version` the release of consentkit.
+    """
+
+    name: str
+    prefix: str
+    base_url: str
+    controller: str
+    privacy_statement: str
+    languages: tuple[str, ...]
+    policy: Policy
+    address: str = ""
+    email: str = ""
+    theme: Theme = field(default_factory=Theme)
+    mode: Literal["private", "shared"] = "private"
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    cookie: str = "consentkit"
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Items that are told in one breath: they live as long, do the same, and the same party reads them."""
+
+    names: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ServiceView:
+    title: str
+    by: str
+    purpose: str
+    exempt: str
+    groups: tuple[_Group, ...]
+    nothing: str
+
+
+@dataclass(frozen=True, slots=True)
+class _PurposeView:
+    id: str
+    title: str
+    about: str
+    embed: bool
+    services: tuple[_ServiceView, ...]
+
+
+def _finalize(value: object) -> object:
+    """Escape a value and break what looks like one of our marks, so that no text can ask for a token."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return Markup(str(escape(value)).replace("@@", "&#64;&#64;"))  # noqa: S704  escaped in the same line
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FileSystemLoader(assets.directory("templates")),
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+
+
+def _compact(html: str) -> str:
+    """One line, without space between tags. Templates write a space that matters as `{{ " " }}`."""
+    return re.sub(r"\s*\n\s*", "", html)
+
+
+def _ascii(html: str) -> str:
+    return html.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def _link(target: str) -> str:
+    """A target that a browser follows to a page; anything else (`javascript:`) leads nowhere."""
+    return target if re.match(r"/(?![/\\])|https?://[^/]", target) else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _sentence(text: str) -> str:
+    text = _one_line(text)
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _bare(text: str) -> str:
+    return _one_line(text).rstrip(".")
+
+
+class Renderer:
+    """Renders everything of one site. Immutable once made; what it made it remembers.
+
+    Args:
+        view: the site.
+
+    Raises:
+        ValueError: the theme breaks a rule.
+        KeyError: a language of the site has no texts.
+    """
+
+    def __init__(self, view: SiteView) -> None:
+        self.view = view
+        self._texts = {lang: load_texts(lang) for lang in view.languages}
+        self._jinja = _environment()
+        folder = assets.directory("static")
+        theme = view.theme.css()
+        script = _strip_script((folder / "consentkit.js").read_text("utf-8"))
+        self.css_text = theme + _strip_style((folder / "consentkit.css").read_text("utf-8"))
+        self.pages_css_text = theme + _strip_style((folder / "consentkit-pages.css").read_text("utf-8"))
+        self._css = _asset("consentkit", "css", self.css_text)
+        self._pages_css = _asset("consentkit-pages", "css", self.pages_css_text)
+        self._js = _asset("consentkit", "js", script)
+        self._placeholders: dict[tuple[str, str, bool], str] = {}
+
+    # -- assets --
+
+    def stylesheet(self) -> tuple[str, bytes]:
+        """Name and bytes of the stylesheet that goes with the banner."""
+        return self._css
+
+    def pages_stylesheet(self) -> tuple[str, bytes]:
+        """Name and bytes of the stylesheet of the pages and the placeholders."""
+        return self._pages_css
+
+    def script(self) -> tuple[str, bytes]:
+        """Name and bytes of the script."""
+        return self._js
+
+    def asset(self, name: str) -> tuple[bytes, str] | None:
+        """The bytes and the media type of an asset by its content-hashed name."""
+        for known, body in (self._css, self._pages_css, self._js):
+            if known == name:
+                return body, "text/css; charset=utf-8" if name.endswith(".css") else "text/javascript; charset=utf-8"
+        return None
+
+    @cached_property
+    def ui_build(self) -> str:
+        """SHA-256 (hex) over templates, stylesheets and script: which build of the interface was shown (EVI-01)."""
+        digest = hashlib.sha256()
+        templates = assets.directory("templates")
+        for path in sorted(path for path in templates.rglob("*") if path.is_file()):
+            body = path.read_bytes()
+            digest.update(f"{path.relative_to(templates).as_posix()}\0{len(body)}\0".encode())
+            digest.update(body)
+        for name, body in (self._css, self._pages_css, self._js):
+            digest.update(f"{name}\0{len(body)}\0".encode())
+            digest.update(body)
+        return digest.hexdigest()
+
+    # -- languages --
+
+    def language(self, lang: str | None) -> str:
+        """The language to speak on a page in `lang`: that one, its main language, or the site's first.
+
+        A language in which the text of any purpose or service is missing is not spoken at all (BAN-12).
+        """
+        wanted = (lang or "").lower()
+        for one in (wanted, wanted.partition("-")[0]):
+            if one in self._texts and self._complete(one):
+                return one
+        return self.view.languages[0]
+
+    def texts(self, lang: str | None) -> Texts:
+        """The texts for a page in `lang`."""
+        return self._texts[self.language(lang)]
+
+    def _complete(self, lang: str) -> bool:
+        policy = self.view.policy
+        told: list[Text] = [text for purpose in policy.purposes for text in (purpose.title, purpose.about)]
+        for service in policy.services:
+            told += [service.purpose, *(item.purpose for item in service.items)]
+            told += [service.exempt] if service.exempt is not None else []
+        return all(lang in text for text in told)
+
+    def _say(self, text: Text, lang: str) -> str:
+        return (
+            text.get(lang)
+            or next((text[one] for one in self.view.languages if one in text), "")
+            or next(iter(text.values()), "")
+        )
+
+    # -- what goes into other people's pages --
+
+    def head(self, lang: str | None = None) -> str:
+        """The stylesheet and the script, for the head of a page that shows the banner or runs the script."""
+        del lang
+        return self._insert("head.html", css=self._css[0], js=self._js[0], view=self.view)
+
+    def banner(self, lang: str | None) -> str:
+        """The banner: one section, a form that works by itself."""
+        return self._banners[self.language(lang)]
+
+    @cached_property
+    def _banners(self) -> Mapping[str, str]:
+        return {lang: self._banner(lang) for lang in dict.fromkeys(map(self.language, self.view.languages))}
+
+    def _banner(self, lang: str) -> str:
+        view, texts = self.view, self._texts[lang]
+        own = view.texts.get(lang, {})
+        opt_outs = [purpose for purpose in view.policy.purposes if purpose.kind == "opt_out"]
+        return self._insert(
+            "banner.html",
+            t=texts,
+            view=view,
+            policy=view.policy,
+            shared=view.mode == "shared",
+            title=_one_line(own.get("title") or texts("banner.title")),
+            intro=_one_line(own.get("intro") or texts("banner.intro")),
+            asked=self._purposes(view.policy.asked, lang),
+            exempt=texts.join(self._say(purpose.title, lang) for purpose in opt_outs),
+            fingerprints=" ".join(
+                f"{purpose.id}={purpose.fingerprint.hex()}{'+' if purpose.kind == 'opt_out' else ''}"
+                for purpose in view.policy.purposes
+            ),
+            privacy=_link(view.privacy_statement),
+            privacy_local=view.privacy_statement.startswith("/"),
+        )
+
+    def footer(
+        self, lang: str | None, *, granted: bool, own_settings: bool, signal: str | None, asks: bool = True
+    ) -> str:
+        """What stands at the end of every page: the way back to the choice.
+
+        Args:
+            granted: whether consent is active, so that it can be withdrawn here in one activation.
+            own_settings: the page has a `data-consentkit="settings"` element of its own.
+            signal: the browser's own refusal that holds here: `gpc`, `dnt` or None.
+            asks: the page also has the banner, so that consent can become active on it; the form is there, hidden.
+        """
+        form = granted or asks or self.view.mode == "shared"
+        if own_settings and not form:
+            return ""
+        return self._insert(
+            "footer.html",
+            t=self.texts(lang),
+            view=self.view,
+            granted=granted,
+            own_settings=own_settings,
+            signal=signal,
+            form=form,
+        )
+
+    def placeholder(self, lang: str | None, service: Service, answerable: bool) -> str:
+        """A document for the `srcdoc` of a frame that is held back: who it is from, and how to let it in.
+
+        Args:
+            service: whose content it is. answerable: the site names it, so that consent can be given.
+        """
+        spoken = self.language(lang)
+        key = (spoken, service.id, answerable)
+        found = self._placeholders.get(key)
+        if found is None:
+            texts = self._texts[spoken]
+            title = texts("embed.title", service=service.title) if answerable else texts("embed.closed_title")
+            found = self._insert(
+                "placeholder.html",
+                t=texts,
+                view=self.view,
+                service=service,
+                answerable=answerable,
+                shared=self.view.mode == "shared",
+                title=_one_line(title),
+                purpose=_bare(self._say(service.purpose, spoken)),
+                pages_css=self._pages_css[0],
+            )
+            if len(self._placeholders) >= _CACHE_ENTRIES:
+                self._placeholders.clear()
+            self._placeholders[key] = found
+        return found
+
+    def _insert(self, name: str, **values: Any) -> str:
+        return _ascii(_compact(self._jinja.get_template(name).render(**values)))
+
+    # -- pages --
+
+    def page(self, name: str, lang: str | None, *, root: str = "", **context: Any) -> bytes:
+        """One of the pages under the prefix, in UTF-8.
+
+        Args:
+            name: `settings`, `cookies` or `message`; what else is to be given stands with `_settings`, `_cookies`
+                and `_message`.
+            lang: the wanted language. root: the path that the app is mounted under.
+        """
+        spoken = self.language(lang)
+        makers: Mapping[str, Callable[..., Mapping[str, Any]]] = {
+            "settings": self._settings,
+            "cookies": self._cookies,
+            "message": self._message,
+        }
+        values = makers[name](self._texts[spoken], root=root, **context)
+        html = self._jinja.get_template(f"pages/{name}.html").render(
+            t=self._texts[spoken],
+            view=self.view,
+            policy=self.view.policy,
+            root=root,
+            pages_css=self._pages_css[0],
+            js=self._js[0],
+            languages=list(self._texts.values()) if len(self._texts) > 1 else [],
+            privacy=_link(self.view.privacy_statement),
+            privacy_local=self.view.privacy_statement.startswith("/"),
+            **values,
+        )
+        return html.encode()
+
+    def _settings(
+        self, texts: Texts, *, root: str, state: State, token: str, next: str, saved: bool = False
+    ) -> Mapping[str, Any]:
+        """The settings page.
+
+        Args:
+            state: what holds for this visitor. token: the notice token of this showing.
+            next: where a saved choice leads, usually this page with `saved=1`. saved: that just happened.
+        """
+        del root
+        policy, lang = self.view.policy, texts.lang
+        opt_outs = [purpose for purpose in policy.purposes if purpose.kind == "opt_out"]
+        consents = [purpose for purpose in policy.asked if purpose.id in state.granted]
+        titles = {purpose.id: self._say(purpose.title, lang) for purpose in policy.purposes}
+        decided = state.day is not None and state.status is not Status.EXPIRED
+        if state.signal and not decided:
+            now = texts("settings.status_signal")
+        else:
+            now = texts(
+                f"settings.status_{state.status}", **{"purposes": texts.join(titles[one.id] for one in consents)}
+            )
+        signal = ""
+        if state.signal:
+            signal = texts("settings.signal_overruled" if consents else f"settings.signal_{state.signal}")
+        return {
+            "state": state,
+            "token": token,
+            "next": next,
+            "saved": saved,
+            "now": now,
+            "signal": signal,
+            "consents": consents,
+            "changed": texts.join(titles[name] for name in state.changed if name in titles),
+            "asked": self._purposes(policy.asked, lang),
+            "opt_outs": self._purposes(opt_outs, lang),
+            "necessary": self._services(policy.necessary, lang),
+        }
+
+    def _cookies(self, texts: Texts, *, root: str, since: date, state: State | None = None) -> Mapping[str, Any]:
+        """The cookie statement, from the registry that gates.
+
+        Args:
+            since: the day from which this version holds. state: not used; every visitor reads the same.
+        """
+        del root, state
+        lang, policy = texts.lang, self.view.policy
+        tables = []
+        if policy.necessary:
+            words = texts.category(NECESSARY)
+            tables.append(self._table(texts, words.title, words.about, policy.necessary))
+        tables += [
+            self._table(texts, self._say(p.title, lang), self._say(p.about, lang), p.services) for p in policy.purposes
+        ]
+        names = ("name", "service", "purpose", "category", "duration", "reader", "country", "basis")
+        return {
+            "tables": tables,
+            "since": since,
+            "columns": [texts(f"cookies.column_{name}") for name in names],
+            "version": policy.fingerprint[:12],
+            "mailto": quote(self.view.email, safe="@"),
+        }
+
+    def _message(
+        self,
+        texts: Texts,
+        *,
+        root: str,
+        state: State | None = None,
+        reason: str | None = None,
+        title: str | None = None,
+        sentence: str | None = None,
+        href: str | None = None,
+        label: str | None = None,
+    ) -> Mapping[str, Any]:
+        """A page that says one thing.
+
+        Args:
+            reason: why a choice was refused (`ChoiceRefused.reason`), or None for a confirmation.
+            title, sentence: instead of the words that go with the reason.
+            href, label: the way on; without them to the settings, or to the site where a page doesn't exist.
+        """
+        del state
+        lost = reason in ("not_found", "method")
+        if title is None:
+            title = texts("errors.not_found_title" if lost else "errors.title" if reason else "message.saved_title")
+        if sentence is None:
+            sentence = texts.error(reason) if reason else texts("message.saved", settings=texts("banner.settings"))
+        settings = f"{root}{self.view.prefix}/settings?lang={texts.lang}"
+        target = _link(href or "") or (f"{root}/" if lost or not reason else settings)
+        way = label or texts("message.to_settings" if target == settings else "message.go_on")
+        return {"reason": reason, "title": title, "sentence": sentence, "href": target, "label": way}
+
+    def _purposes(self, purposes: Iterable[Purpose], lang: str) -> list[_PurposeView]:
+        return [
+            _PurposeView(
+                purpose.id,
+                _one_line(self._say(purpose.title, lang)),
+                _sentence(self._say(purpose.about, lang)),
+                purpose.embed,
+                self._services(purpose.services, lang),
+            )
+            for purpose in purposes
+        ]
+
+    def _services(self, services: Iterable[Service], lang: str) -> tuple[_ServiceView, ...]:
+        texts = self._texts[lang]
+        return tuple(
+            _ServiceView(
+                title=_one_line(service.title),
+                by=texts(
+                    "banner.by",
+                    provider=_one_line(service.provider),
+                    country=texts.country(service.country),
+                    transfer=texts(f"transfer.{service.transfer}"),
+                ),
+                purpose=_sentence(self._say(service.purpose, lang)),
+                exempt=_bare(self._say(service.exempt or {}, lang)),
+                groups=self._groups(service, lang),
+                nothing=texts("banner.stores_nothing"),
+            )
+            for service in services
+        )
+
+    def _groups(self, service: Service, lang: str) -> tuple[_Group, ...]:
+        texts = self._texts[lang]
+        return tuple(
+            _Group(
+                texts.join(item.name for item in items),
+                texts(
+                    "banner.item",
+                    duration=texts.duration(items[0].duration),
+                    purpose=_bare(self._say(items[0].purpose, lang)),
+                    reader=self._reader(items[0], service, texts),
+                ),
+            )
+            for items in _grouped(service.items)
+        )
+
+    def _reader(self, item: Item, service: Service, texts: Texts) -> str:
+        provider = _one_line(service.provider)
+        if item.party == "third":
+            return texts("cookies.reader_provider", provider=provider)
+        if provider == _one_line(self.view.controller):
+            return texts("cookies.reader_site")
+        return texts("cookies.reader_both", provider=provider)
+
+    def _category(self, service: Service, texts: Texts) -> str:
+        if texts.has(f"categories.{service.category}.title"):
+            return texts.category(service.category).title
+        own = next((p for p in self.view.policy.purposes if p.id == service.category), None)
+        return self._say(own.title, texts.lang) if own else service.category
+
+    def _table(self, texts: Texts, title: str, about: str, services: Iterable[Service]) -> Mapping[str, Any]:
+        return {
+            "title": _one_line(title),
+            "about": _sentence(about),
+            "rows": [row for service in services for row in self._rows(service, texts)],
+        }
+
+    def _rows(self, service: Service, texts: Texts) -> list[Mapping[str, Any]]:
+        lang = texts.lang
+        shared = {
+            "service": service.title,
+            "provider": service.provider,
+            "privacy_url": _link(service.privacy_url),
+            "category": self._category(service, texts),
+            "country": texts.country(service.country),
+            "transfer": texts(f"transfer.{service.transfer}"),
+            "basis": texts("cookies.exempt", reason=_bare(self._say(service.exempt, lang)))
+            if service.exempt
+            else texts("cookies.needs_consent")
+            if service.asks
+            else texts("cookies.exempt", reason=texts("settings.necessary_about")),
+        }
+        rows: list[Mapping[str, Any]] = [
+            {
+                **shared,
+                "names": [item.name for item in items],
+                "kind": texts(f"cookies.kind_{items[0].kind}"),
+                "purpose": _sentence(self._say(items[0].purpose, lang)),
+                "duration": texts.duration(items[0].duration),
+                "reader": self._reader(items[0], service, texts),
+            }
+            for items in _grouped(service.items)
+        ]
+        return rows or [
+            {
+                **shared,
+                "names": [],
+                "kind": "",
+                "purpose": _sentence(self._say(service.purpose, lang)),
+                "duration": texts("cookies.not_applicable"),
+                "reader": texts("cookies.reader_loads", provider=service.provider),
+            }
+        ]
+
+    # -- evidence --
+
+    def notice_body(self, lang: str | None) -> dict[str, Any]:
+        """All that the question consists of in one language, as plain JSON values (EVI-01, EVI-02).
+
+        The banner and the placeholders are kept as HTML with their marks, the styles as text: enough to show the
+        question again with nothing else at hand.
+        """
+        spoken = self.language(lang)
+        view, banner = self.view, self._banners[spoken]
+        embeds = [
+            {"title": service.title, "html": self.placeholder(spoken, service, True)}
+            for purpose in view.policy.asked
+            if purpose.embed
+            for service in purpose.services
+        ]
+        return {
+            "site": view.name,
+            "language": spoken,
+            "controller": {"name": view.controller, "address": view.address, "email": view.email},
+            "policy": view.policy.fingerprint,
+            "days": view.policy.days,
+            "texts": _words(banner),
+            "purposes": [
+                {
+                    "id": purpose.id,
+                    "kind": purpose.kind,
+                    "title": self._say(purpose.title, spoken),
+                    "about": self._say(purpose.about, spoken),
+                    "services": [self._declared(service, spoken) for service in purpose.services],
+                }
+                for purpose in view.policy.purposes
+            ],
+            "necessary": [self._declared(service, spoken) for service in view.policy.necessary],
+            "banner": banner,
+            "css": self.css_text,
+            "embeds": embeds,
+            "pages_css": self.pages_css_text,
+            "ui_build": self.ui_build,
+            "version": view.version,
+        }
+
+    def _declared(self, service: Service, lang: str) -> dict[str, Any]:
+        return {
+            "id": service.id,
+            "title": service.title,
+            "provider": service.provider,
+            "country": service.country,
+            "transfer": str(service.transfer),
+            "category": service.category,
+            "purpose": self._say(service.purpose, lang),
+            "exempt": self._say(service.exempt, lang) if service.exempt else None,
+            "items": [
+                {
+                    "name": item.name,
+                    "kind": item.kind,
+                    "duration": str(item.duration),
+                    "party": item.party,
+                    "purpose": self._say(item.purpose, lang),
+                }
+                for item in service.items
+            ],
+        }
+
+    def show_notice(self, body: Mapping[str, Any]) -> bytes:
+        """A page that shows a stored notice as it looked; of this release it takes only the words around it.
+
+        The stored HTML stands in frames without scripts, forms or origin, so that a notice which somebody changed
+        in the database can do nothing but look wrong.
+        """
+        lang = body["language"] if body["language"] in languages() else self.view.languages[0]
+        html = self._jinja.get_template("notice.html").render(
+            t=load_texts(lang),
+            body=body,
+            own_css=Markup(_NOTICE_CSS),  # noqa: S704  a constant
+            banner=_framed(body["banner"], body["css"], body["language"]),
+            embeds=[
+                {"title": embed["title"], "document": _unmarked(_styled(embed["html"], body["pages_css"]))}
+                for embed in body["embeds"]
+            ],
+            purposes=json.dumps(
+                {"purposes": body["purposes"], "necessary": body["necessary"]}, ensure_ascii=False, indent=1
+            ),
+        )
+        return html.encode()
+
+
+_NOTICE_CSS = (
+    "body{margin:2rem auto;max-width:64rem;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif;color-scheme:light dark}"
+    "iframe{width:100%;height:44rem;border:1px solid}dl div{display:flex;gap:1rem;flex-wrap:wrap}dt{font-weight:600}"
+    "dd{margin:0;overflow-wrap:anywhere}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
+)
+
+
+def _style_text(css: str) -> str:
+    return css.replace("</", r"<\/")
+
+
+def _styled(document: str, css: str) -> str:
+    return re.sub(r"<link [^>]*>", lambda _: f"<style>{_style_text(css)}</style>", document, count=1)
+
+
+def _unmarked(html: str) -> str:
+    return re.sub(r"@@[A-Z]+@@", "", html)
+
+
+def _framed(banner: str, css: str, lang: str) -> str:
+    shown = banner.replace(" hidden>", ">", 1) if "data-purposes=" in banner else banner
+    head = f'<!DOCTYPE html><html lang="{escape(lang)}"><meta charset="utf-8">'
+    return _unmarked(f"{head}<title>{escape(lang)}</title><style>{_style_text(css)}</style><body>{shown}")
+
+
+def _grouped(items: Sequence[Item]) -> list[list[Item]]:
+    groups: dict[tuple[object, ...], list[Item]] = {}
+    for item in items:
+        key = (item.kind, item.duration, item.party, tuple(sorted(item.purpose.items())))
+        groups.setdefault(key, []).append(item)
+    return list(groups.values())
+
+
+class _Words(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        if words := _one_line(data):
+            self.found.append(words)
+
+
+def _words(html: str) -> list[str]:
+    """Every text of a piece of HTML, in the order in which it is read."""
+    parser = _Words()
+    parser.feed(html)
+    parser.close()
+    return parser.found
+
+
+def _strip_style(css: str) -> str:
+    """The stylesheet without comments and indentation."""
+    lines = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL).splitlines()
+    return re.sub(r" \{", "{", "".join(line.strip() for line in lines)).replace(": ", ":").replace(";}", "}")
+
+
+def _strip_script(source: str) -> str:
+    """The script without indentation and without the lines that are only a comment; its line breaks stay."""
+    lines = (line.strip() for line in source.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
+
+
+def _asset(stem: str, suffix: str, text: str) -> tuple[str, bytes]:
+    body = text.encode()
+    return f"{stem}.{hashlib.sha256(body).hexdigest()[:12]}.{suffix}", body

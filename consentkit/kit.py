@@ -1,0 +1,216 @@
+"""Puts everything together: settings in, one object out that wraps an app. Nothing else builds things."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from a2wsgi import WSGIMiddleware
+from starlette.types import ASGIApp
+
+from consentkit import catalogue, render
+from consentkit.choice import Choices, Policy, cookie_name
+from consentkit.evidence import Evidence, Notice
+from consentkit.gate import Gate
+from consentkit.render import Renderer, SiteView
+from consentkit.service import NECESSARY, Duration, Item, Service, Text
+from consentkit.settings import Settings, ephemeral_key, is_local
+from consentkit.settings import Site as SiteSettings
+from consentkit.store import Store
+from consentkit.tokens import Tokens
+from consentkit.web import notices
+from consentkit.web.flow import PageFlow
+from consentkit.web.inserts import Inserts
+from consentkit.web.middleware import ConsentMiddleware
+from consentkit.web.pages import Pages
+from consentkit.web.site import Site
+
+log = logging.getLogger("consentkit")
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class ConsentKit:
+    """The consent layer of one app.
+
+    Args:
+        settings: a path to `consentkit.toml`, or `Settings`; without it `CONSENTKIT_CONFIG`, and without that
+            defaults for loopback, with a warning.
+        clock: tells the time, aware and in UTC; for tests.
+
+    Raises:
+        SettingsError: the configuration can't be used; the message names file, key and remedy.
+    """
+
+    def __init__(
+        self, settings: Settings | Path | str | None = None, *, clock: Callable[[], datetime] = _clock
+    ) -> None:
+        self.settings = settings if isinstance(settings, Settings) else Settings.load(settings)
+        self.now = clock
+        keys = [key.encode() for key in self.settings.secret_keys]
+        if not keys:
+            log.warning("no CONSENTKIT_SECRET_KEYS: choices are forgotten at every restart (development only)")
+        for advice in self.settings.advice:
+            log.warning("%s", advice)
+        self.tokens = Tokens(keys or [ephemeral_key().encode()])
+        self.store = Store(self.settings.database_url)
+        self.evidence = Evidence(self.store, journal=self.settings.path("consentkit-journal"))
+        self.closed = Gate(catalogue.load().values(), configured=(), categories=())
+        self._sites = [self._build(site) for site in self.settings.all_sites]
+        self._by_host = {host: site for site in self._sites for host in _hosts(site.settings)}
+        self.pages: ASGIApp = Pages(self)
+
+    def wrap(self, app: ASGIApp) -> ConsentMiddleware:
+        """`app` behind the consent layer: any ASGI application."""
+        return ConsentMiddleware(app, kit=self)
+
+    def wrap_wsgi(self, app: Any) -> ConsentMiddleware:
+        """The same for a WSGI application (Flask, Django under WSGI): an ASGI app comes out."""
+        return self.wrap(cast("ASGIApp", WSGIMiddleware(app)))
+
+    def today(self) -> date:
+        """The day by the kit's clock, in UTC."""
+        return self.now().date()
+
+    def find_site(self, host: str) -> Site | None:
+        """The site that a `Host` header asks for; None where no site may answer."""
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        found = self._by_host.get(name.lower().rstrip("."))
+        if found:
+            return found
+        if len(self._sites) > 1 or (self.settings.development and not is_local(name)):
+            return None
+        return self._sites[0]
+
+    def site(self, host: str) -> PageFlow | None:
+        """What a page view on this host needs."""
+        found = self.find_site(host)
+        return found.flow if found else None
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every site, as built."""
+        return tuple(self._sites)
+
+    def healthy(self) -> Mapping[str, bool]:
+        """Whether the database answers and the keys are the owner's own."""
+        return {"database": self.store.healthy(), "keys": bool(self.settings.secret_keys)}
+
+    def close(self) -> None:
+        """Write what is queued and let go of the database."""
+        self.evidence.close()
+        self.store.close()
+
+    @cached_property
+    def version(self) -> str:
+        """The release of consentkit that runs."""
+        return version("consentkit")
+
+    def _build(self, site: SiteSettings) -> Site:
+        services = (self._own_cookie(site), *self.settings.services_of(site))
+        policy = Policy.build(
+            site=site.name,
+            controller=site.controller.name,
+            days=site.choice_days,
+            services=services,
+            categories=self._categories(site),
+            wording={lang: own.model_dump(exclude_none=True) for lang, own in site.texts.items()},
+        )
+        choices = Choices(policy, self.tokens)
+        renderer = Renderer(self._view(site, policy))
+        made = {lang: Notice.build(renderer.notice_body(lang)) for lang in site.languages}
+        inserts = Inserts(
+            renderer,
+            languages=site.languages,
+            shared=site.html == "shared",
+            notice_token=lambda lang: notices.issue(self.tokens, made[lang].hash, now=self.now()),
+            script_deletes=lambda granted: any(
+                item.kind != "cookie"
+                for purpose in policy.purposes
+                if purpose.id in granted
+                for service in purpose.services
+                for item in service.items
+            ),
+        )
+        known = {**catalogue.load(), **{service.id: service for service in services}}
+        gate = Gate(
+            known.values(),
+            configured={service.id for service in services},
+            categories={purpose.id for purpose in policy.purposes},
+            own_hosts=(site.host, *site.hosts),
+            strict=site.strict,
+            placeholder=inserts.placeholder,
+        )
+        flow = PageFlow(
+            gate=gate,
+            choices=choices,
+            policy=policy,
+            prefix=site.prefix,
+            mode=site.html,
+            gpc=site.gpc,
+            secure=site.secure,
+            shared_domain=site.cookie_domain is not None,
+            html_etag=f"{renderer.ui_build[:8]}{policy.fingerprint[:8]}".encode("ascii"),
+            inserts=inserts,
+        )
+        return Site(site, policy, choices, renderer, inserts, made, flow)
+
+    def _categories(self, site: SiteSettings) -> dict[str, tuple[Text, Text]]:
+        shipped = {
+            name: (
+                {lang: render.load_texts(lang).category(name).title for lang in site.languages},
+                {lang: render.load_texts(lang).category(name).about for lang in site.languages},
+            )
+            for name in catalogue.CATEGORIES
+            if name != NECESSARY
+        }
+        return {**shipped, **{name: (own.title, own.about) for name, own in self.settings.categories.items()}}
+
+    def _view(self, site: SiteSettings, policy: Policy) -> SiteView:
+        return SiteView(
+            name=site.name,
+            prefix=site.prefix,
+            base_url=site.base_url,
+            controller=site.controller.name,
+            address=site.controller.address,
+            email=site.controller.email,
+            privacy_statement=site.privacy_statement,
+            languages=site.languages,
+            policy=policy,
+            theme=site.look,
+            mode=site.html,
+            texts={lang: own.model_dump(exclude_none=True) for lang, own in site.texts.items()},
+            cookie=cookie_name(secure=site.secure, shared_domain=site.cookie_domain is not None),
+            version=self.version,
+        )
+
+    def _own_cookie(self, site: SiteSettings) -> Service:
+        """consentkit's own cookie: on the statement like everybody's, with the reason why it needs no consent."""
+        purpose = {lang: render.load_texts(lang).own_cookie.purpose for lang in site.languages}
+        return Service(
+            id="consentkit",
+            title="consentkit",
+            provider=site.controller.name,
+            country=site.controller.country,
+            category=NECESSARY,
+            purpose=purpose,
+            exempt={lang: render.load_texts(lang).own_cookie.exempt for lang in site.languages},
+            items=(
+                Item(
+                    cookie_name(secure=site.secure, shared_domain=site.cookie_domain is not None),
+                    Duration(site.choice_days, "day"),
+                    purpose,
+                ),
+            ),
+        )
+
+
+def _hosts(site: SiteSettings) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*site.hosts, site.host.lower())))

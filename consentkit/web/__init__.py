@@ -1,0 +1,1 @@
+"""The ASGI shells: the page flow (middleware), and the routes under the prefix (pages)."""

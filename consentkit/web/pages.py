@@ -1,0 +1,426 @@
+"""The routes under the kit's prefix: the choice, the settings, the statement, the receipt, the assets.
+
+Everything here works as plain forms and links. Nothing is cached but the assets, nothing is framed, nothing
+leaves the own origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from limits import parse as parse_limit
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from consentkit.choice import (
+    Answer,
+    Decision,
+    State,
+    answer,
+    choice_header,
+    expiring,
+    find,
+    refused,
+    signal,
+)
+from consentkit.errors import ChoiceRefused, ConsentKitError, EvidenceUnavailable
+from consentkit.evidence import ConsentEvent, Evidence, Notice
+from consentkit.tokens import Tokens
+from consentkit.web import notices
+from consentkit.web.inserts import safe_next
+from consentkit.web.site import Site
+
+log = logging.getLogger("consentkit")
+
+MAX_BODY = 16 * 1024
+"""A choice is a few hundred bytes; more is not a choice."""
+
+POSTS_PER_CLIENT = "600/minute"
+"""A whole school can stand behind one address; this stops a script, not a class."""
+
+_NEEDS_NOTICE = {Decision.ACCEPT, Decision.REFUSE, Decision.SAVE, Decision.ALLOW}
+_SAFE = {"GET", "HEAD"}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex",
+}
+_PAGE_HEADERS = _HEADERS | {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    ),
+    "X-Frame-Options": "DENY",
+}
+
+
+class Kit(Protocol):
+    """What the pages need of the kit."""
+
+    tokens: Tokens
+    evidence: Evidence
+
+    def find_site(self, host: str) -> Site | None: ...
+    def now(self) -> datetime: ...
+    def healthy(self) -> Mapping[str, bool]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """One request to one of our routes."""
+
+    request: Request
+    site: Site
+    lang: str
+    value: str | None
+    state: State
+
+    @property
+    def root(self) -> str:
+        return str(self.request.scope.get("root_path", ""))
+
+    def url(self, route: str) -> str:
+        return f"{self.root}{self.site.settings.prefix}/{route}"
+
+    @property
+    def wants_json(self) -> bool:
+        return "application/json" in self.request.headers.get("accept", "")
+
+
+class Pages:
+    """The ASGI app behind the prefix.
+
+    Args:
+        kit: sites, keys, evidence and the clock.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._limit = parse_limit(POSTS_PER_CLIENT)
+        self._started = kit.now()
+        self._routes: dict[str, tuple[set[str], Callable[[_Visit], Awaitable[Response]]]] = {
+            "choice": ({"POST"}, self._choice),
+            "settings": (_SAFE, self._settings),
+            "cookies": (_SAFE, self._statement),
+            "receipt": (_SAFE, self._receipt),
+            "notice": (_SAFE, self._notice),
+            "health": (_SAFE, self._health),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; a failure of ours is a plain page, never a stack trace."""
+        request = Request(scope, receive)
+        site = self._kit.find_site(request.headers.get("host", ""))
+        if site is None:
+            await Response("Not configured for this host.", 421, _HEADERS)(scope, receive, send)
+            return
+        visit = self._visit(request, site)
+        try:
+            response = await self._route(visit)
+        except ChoiceRefused as error:
+            log.info("choice refused: %s", error.reason)
+            response = self._message(visit, error.reason, error.status)
+        except ConsentKitError:
+            log.exception("a page of consentkit failed")
+            response = self._message(visit, "unavailable", 503)
+        await response(scope, receive, send)
+
+    def _visit(self, request: Request, site: Site) -> _Visit:
+        header = request.headers.get("cookie", "")
+        value = find(header, site.flow.cookie_name(request.scope)) if header else None
+        sent = signal(request.scope["headers"])
+        state = site.choices.state(value, signal=sent, today=self._kit.now().date())
+        wanted = request.query_params.get("lang") or request.headers.get("accept-language", "").partition(",")[0]
+        return _Visit(request, site, site.inserts.language(wanted.strip().lower()), value, state)
+
+    async def _route(self, visit: _Visit) -> Response:
+        path = visit.request.scope["path"].removeprefix(visit.root)
+        method = visit.request.method
+        if path == "/.well-known/gpc.json":
+            return self._gpc(visit)
+        name = path.removeprefix(visit.site.settings.prefix).strip("/")
+        if name.startswith("static/") and method in _SAFE:
+            return self._asset(visit, name.removeprefix("static/"))
+        methods, handle = self._routes.get(name, (_SAFE, None))
+        if handle is None:
+            return self._message(visit, "not_found", 404)
+        if method not in methods:
+            response = self._message(visit, "method", 405)
+            response.headers["Allow"] = ", ".join(sorted(methods))
+            return response
+        return await handle(visit)
+
+    # -- the choice ---------------------------------------------------------------------------------------------
+
+    async def _choice(self, visit: _Visit) -> Response:
+        request, now = visit.request, self._kit.now()
+        _same_origin(request)
+        client = request.client.host if request.client else "unknown"
+        if not self._limiter.hit(self._limit, client):
+            raise ChoiceRefused("too_many", status=429)
+        fields = await _fields(request)
+        decision = _decision(fields)
+        back = _back(fields, default=visit.url("settings"))
+        shown, notice = self._answered_notice(visit, fields, decision, now)
+        held = visit.site.choices.read(visit.value) if visit.value else None
+        result = answer(
+            decision,
+            [word for name, value in fields if name == "purposes" for word in value.replace(",", " ").split()],
+            policy=visit.site.policy,
+            before=visit.state,
+            choice=held,
+            today=now.date(),
+            new_record=lambda: secrets.token_bytes(16),
+        )
+        method = _method(fields, decision)
+        await self._record(visit, result, notice=notice, shown=shown, method=method, now=now)
+        response = self._answered(visit, result, back)
+        for header in self._cookies(visit, result, back):
+            response.raw_headers.append((b"set-cookie", header))
+        return response
+
+    def _answered_notice(
+        self, visit: _Visit, fields: list[tuple[str, str]], decision: Decision, now: datetime
+    ) -> tuple[notices.Shown | None, Notice]:
+        """The question this is an answer to. Taking consent back needs none (GDPR art. 7(3): as easy as giving)."""
+        if decision not in _NEEDS_NOTICE:
+            return None, visit.site.notices[visit.lang]
+        token = next((value for name, value in fields if name == "notice" and value), None)
+        if token is None:
+            raise ChoiceRefused("missing_notice", status=400)
+        shown = notices.read(self._kit.tokens, token, now=now)
+        for notice in visit.site.notices.values():
+            if bytes.fromhex(notice.hash)[:16] == shown.notice:
+                return shown, notice
+        raise ChoiceRefused("stale_notice", status=409)
+
+    async def _record(
+        self,
+        visit: _Visit,
+        result: Answer,
+        *,
+        notice: Notice,
+        shown: notices.Shown | None,
+        method: str,
+        now: datetime,
+    ) -> None:
+        """Keep the evidence before the choice takes effect; a refusal takes effect even where it can't be counted."""
+        evidence, site = self._kit.evidence, visit.site
+        nonce = shown.nonce if shown else None
+        try:
+            if result.event is None or result.record_id is None:
+                if nonce:
+                    await evidence.count(site.settings.name, now, method, notice.hash, nonce, notice=notice)
+                return
+            event = ConsentEvent(
+                site=site.settings.name,
+                record_id=result.record_id,
+                state=result.event,
+                at=now,
+                purposes=result.purposes,
+                notice_hash=notice.hash,
+                language=notice.language,
+                ui_build=site.renderer.ui_build,
+                method=method,
+                policy=site.policy.fingerprint,
+                valid_until=now + timedelta(days=site.policy.days) if result.event != "withdrawn" else None,
+                controller=site.settings.controller.name,
+                nonce=nonce,
+            )
+            await evidence.record(event, notice)
+        except EvidenceUnavailable:
+            if result.event in ("given", "renewed"):
+                raise ChoiceRefused("unavailable", status=503) from None
+            log.exception("a refusal or withdrawal was honoured but could not be kept")
+
+    def _answered(self, visit: _Visit, result: Answer, back: str) -> Response:
+        if not visit.wants_json:
+            return RedirectResponse(back, 303, _HEADERS)
+        policy = visit.site.policy
+        withdrawn = [service for p in policy.purposes if p.id in result.withdrawn for service in p.services]
+        clear: dict[str, list[str]] = {"local": [], "session": [], "indexeddb": []}
+        for item in (item for service in withdrawn for item in service.items if item.kind in clear):
+            clear[item.kind].append(item.name)
+        body = {
+            "granted": sorted(result.granted),
+            "decided": result.choice.decided,
+            "withdrawn": sorted(result.withdrawn),
+            "clear": clear,
+            "reload": bool(result.withdrawn),
+            "receipt": result.record_id if result.choice.record_id else None,
+        }
+        return JSONResponse(body, 200, _HEADERS)
+
+    def _cookies(self, visit: _Visit, result: Answer, back: str) -> list[bytes]:
+        site, scope = visit.site, visit.request.scope
+        name = site.flow.cookie_name(scope)
+        kept = choice_header(
+            name,
+            site.choices.write(result.choice),
+            days=site.policy.days,
+            secure=site.flow.is_secure(scope),
+            readable=site.settings.html == "shared",
+            domain=site.settings.cookie_domain,
+        )
+        header = visit.request.headers.get("cookie", "")
+        gone = refused(header, site.policy, result.granted)
+        host = visit.request.url.hostname or ""
+        return [kept, *expiring(gone, host=host, path=back)]
+
+    # -- pages --------------------------------------------------------------------------------------------------
+
+    async def _settings(self, visit: _Visit) -> Response:
+        query = visit.request.query_params
+        back = safe_next(query.get("next", "")) or f"{visit.url('settings')}?saved=1&lang={visit.lang}"
+        return self._page(visit, "settings", saved="saved" in query, next=back, token=self._token(visit))
+
+    async def _statement(self, visit: _Visit) -> Response:
+        return self._page(visit, "cookies", since=self._started)
+
+    def _page(self, visit: _Visit, name: str, *, status: int = 200, **context: Any) -> Response:
+        body = visit.site.renderer.page(name, visit.lang, root=visit.root, state=visit.state, **context)
+        return Response(body, status, _PAGE_HEADERS, "text/html; charset=utf-8")
+
+    def _message(self, visit: _Visit, reason: str, status: int) -> Response:
+        texts = visit.site.renderer.texts(visit.lang)
+        if visit.wants_json:
+            return JSONResponse({"error": reason, "message": texts.error(reason)}, status, _HEADERS)
+        response = self._page(visit, "message", status=status, reason=reason)
+        if status == 429:
+            response.headers["Retry-After"] = "60"
+        return response
+
+    def _token(self, visit: _Visit) -> str:
+        return notices.issue(self._kit.tokens, visit.site.notices[visit.lang].hash, now=self._kit.now())
+
+    async def _notice(self, visit: _Visit) -> Response:
+        return JSONResponse({"notice": self._token(visit)}, 200, _HEADERS)
+
+    async def _receipt(self, visit: _Visit) -> Response:
+        """The visitor's own record: what the cookie says, and the events that prove it."""
+        state, site = visit.state, visit.site
+        body: dict[str, Any] = {
+            "site": site.settings.name,
+            "controller": site.settings.controller.model_dump(exclude_defaults=True),
+            "state": state.status,
+            "granted": sorted(state.granted),
+            "decided_on": state.day.isoformat() if state.day else None,
+            "expires_on": state.expires.isoformat() if state.expires else None,
+            "receipt": state.record_id,
+            "withdraw": f"{site.settings.base_url}{site.settings.prefix}/settings",
+            "events": [],
+            "notices": {},
+        }
+        if state.record_id:
+            events = await asyncio.to_thread(self._kit.evidence.history, state.record_id)
+            body["events"] = [_plain(event) for event in events]
+            for digest in {event.notice_hash for event in events}:
+                found = await asyncio.to_thread(self._kit.evidence.notice, digest)
+                body["notices"][digest] = json.loads(found.body) if found else None
+        return JSONResponse(body, 200, _HEADERS | {"Content-Disposition": 'inline; filename="consent-receipt.json"'})
+
+    async def _health(self, visit: _Visit) -> Response:
+        checks = await asyncio.to_thread(self._kit.healthy)
+        return JSONResponse(dict(checks), 200 if all(checks.values()) else 503, _HEADERS)
+
+    def _asset(self, visit: _Visit, name: str) -> Response:
+        found = visit.site.renderer.asset(name)
+        if found is None:
+            return self._message(visit, "not_found", 404)
+        body, media_type = found
+        headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+        return Response(body, 200, headers, media_type)
+
+    def _gpc(self, visit: _Visit) -> Response:
+        if not visit.site.settings.gpc:
+            return Response("Not Found", 404, _HEADERS)
+        body = {"gpc": True, "lastUpdate": self._started.date().isoformat()}
+        return JSONResponse(body, 200, {"Cache-Control": "public, max-age=86400"})
+
+
+def _same_origin(request: Request) -> None:
+    """Refuse what another site's page sends. A client without either header is no browser."""
+    sent = request.headers.get("sec-fetch-site")
+    if sent is not None:
+        allowed = sent in ("same-origin", "none")
+    else:
+        origin = request.headers.get("origin")
+        allowed = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    if not allowed:
+        raise ChoiceRefused("cross_site", status=403)
+
+
+async def _fields(request: Request) -> list[tuple[str, str]]:
+    """The form's fields, of at most `MAX_BODY` bytes in all."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise ChoiceRefused("wrong_type", status=415)
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > MAX_BODY:
+        raise ChoiceRefused("too_large", status=413)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise ChoiceRefused("too_large", status=413)
+    if media_type == "application/x-www-form-urlencoded":
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
+    return await _multipart(request.headers, bytes(body))
+
+
+async def _multipart(headers: Headers, body: bytes) -> list[tuple[str, str]]:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    try:
+        form = await Request({"type": "http", "headers": headers.raw}, receive).form(max_files=0, max_fields=200)
+    except MultiPartException as error:
+        raise ChoiceRefused("wrong_type", status=400) from error
+    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+
+
+def _decision(fields: list[tuple[str, str]]) -> Decision:
+    try:
+        return Decision(next((value for name, value in fields if name == "decision"), ""))
+    except ValueError as error:
+        raise ChoiceRefused("unknown_decision", status=422) from error
+
+
+def _back(fields: list[tuple[str, str]], *, default: str) -> str:
+    wanted = next((value for name, value in fields if name == "next" and value), None)
+    if wanted is None:
+        return default
+    safe = safe_next(wanted)
+    if safe is None:
+        raise ChoiceRefused("foreign_next", status=400)
+    return safe
+
+
+def _method(fields: list[tuple[str, str]], decision: Decision) -> str:
+    """Which control was used (EVI-01): the form says where it stood."""
+    place = next((value for name, value in fields if name == "from"), "")
+    return f"{place if place in ('banner', 'settings', 'footer', 'embed') else 'form'}.{decision}"
+
+
+def _plain(event: ConsentEvent) -> dict[str, Any]:
+    return {
+        name: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(event).items()
+        if name != "nonce"
+    }
+

@@ -1,0 +1,145 @@
+"""What a page view needs of one site: built once at the start, read by every request, never written.
+
+The only thing that changes here is a bounded memo of what a raw `Cookie` header means, so that a visitor's
+second page costs one look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import blake2b
+from typing import Literal, NamedTuple, Protocol
+
+from starlette.types import ASGIApp, Scope
+
+from consentkit.choice import Choices, Policy, State, Status, cookie_name, find, refused
+from consentkit.gate import Gate, Slot
+
+NOTHING: frozenset[str] = frozenset()
+DENIED = State(Status.UNKNOWN, NOTHING, asks=False)
+"""What holds where nothing can be known: no consent, and no question that could not be answered either."""
+
+MEMO = 2048
+MAX_MEMO_HEADER = 4096
+"""A longer `Cookie` header is read again each time, so that the memo stays under MEMO times this many bytes."""
+
+Wake = Literal["here", "policy", "reload"]
+Fill = Callable[[Slot], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One page view, as far as what is inserted depends on it.
+
+    Args:
+        state: of this visitor; in shared mode that of a visitor nothing is known of.
+        path: path and query as the visitor sees them, root path included, percent-encoded.
+        root_path: where the app is mounted, or empty. host: the `Host` header with its port, or empty.
+        nonce: of the app's own Content-Security-Policy, if it has one.
+        wake: how the browser script may wake a gated inline script under that policy: at once, through the Trusted
+            Types policy `consentkit`, or by loading the page again.
+    """
+
+    state: State
+    path: str
+    root_path: str
+    host: str
+    nonce: str | None
+    wake: Wake
+
+    @property
+    def ask(self) -> bool:
+        """Whether this page shows the question."""
+        return self.state.asks
+
+
+class Visitor(NamedTuple):
+    """What a `Cookie` header says: the visitor's state, and the cookies in it that nobody agreed to."""
+
+    state: State
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageFlow:
+    """All that a page view needs of one site.
+
+    Args:
+        gate, choices, policy: of this site. prefix: of the site's own routes, `/privacy`.
+        mode: `private` (the HTML depends on the visitor) or `shared` (it is the same for everybody).
+        gpc: whether `/.well-known/gpc.json` is answered.
+        secure: whether the site is on https; shared_domain: whether subdomains share the choice. Both decide the
+            name of the choice cookie.
+        html_etag: changes whenever the same page would be gated or filled differently: build and policy.
+        inserts: given a view, the function that fills the slots of that page.
+    """
+
+    gate: Gate
+    choices: Choices
+    policy: Policy
+    prefix: str
+    mode: Literal["private", "shared"]
+    gpc: bool
+    secure: bool
+    shared_domain: bool
+    html_etag: bytes
+    inserts: Callable[[View], Fill]
+    cookie: str = field(init=False)
+    _visitors: dict[tuple[bytes, str | None, date], Visitor] = field(init=False, repr=False, compare=False)
+    _tags: dict[tuple[object, ...], bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cookie", cookie_name(secure=self.secure, shared_domain=self.shared_domain))
+        object.__setattr__(self, "_visitors", {})
+        object.__setattr__(self, "_tags", {})
+
+    def is_secure(self, scope: Scope) -> bool:
+        """Whether this request came over https, as far as can be known behind a proxy."""
+        return self.secure
+
+    def cookie_name(self, scope: Scope) -> str:
+        """The name of the choice cookie on this request."""
+        return self.cookie
+
+    def visitor(self, header: bytes, *, signal: str | None, today: date) -> Visitor:
+        """What the raw `Cookie` header of a request says; remembered by its bytes."""
+        key = (header, signal, today)
+        found = self._visitors.get(key)
+        if found is None:
+            cookies = header.decode("latin-1")
+            state = self.choices.state(find(cookies, self.cookie), signal=signal, today=today)
+            found = Visitor(state, refused(cookies, self.policy, state.granted))
+            if len(header) <= MAX_MEMO_HEADER:
+                if len(self._visitors) >= MEMO:
+                    self._visitors.clear()
+                self._visitors[key] = found
+        return found
+
+    def tag(self, state: State | None, *, document: bool | None) -> bytes:
+        """What an ETag gets so that it stands for this page as this visitor sees it; None: as everybody sees it."""
+        key = (state and (state.status, state.granted, state.signal, state.record_id is not None), document)
+        found = self._tags.get(key)
+        if found is None:
+            seen = [] if state is None else [state.status, sorted(state.granted), state.signal, bool(state.record_id)]
+            what = self.html_etag + repr([document, *seen]).encode()
+            found = blake2b(what, digest_size=6).hexdigest().encode("ascii")
+            if len(self._tags) >= MEMO:
+                self._tags.clear()
+            self._tags[key] = found
+        return found
+
+
+class Kit(Protocol):
+    """What the middleware needs of the kit.
+
+    `site` gives the page flow for a `Host` header, or None where no site may answer; such pages are gated by
+    `closed`, which grants nothing. `pages` is the ASGI app behind the prefix.
+    """
+
+    closed: Gate
+    pages: ASGIApp
+
+    def site(self, host: str, /) -> PageFlow | None: ...
+    def today(self) -> date: ...

@@ -1,0 +1,620 @@
+"""The page flow: what comes in from the server, what goes to the app, what leaves for the visitor.
+
+A response that is no page leaves exactly as it came, but for the cookies nobody agreed to. A page is gated as it
+streams: one message out for each message in. Whatever fails here, the page is served, and gated.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from anyio.to_thread import run_sync
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from consentkit.choice import expiring
+from consentkit.gate import Gate, Rewriter, Slot, fallback
+from consentkit.gate.headers import filter_link, filter_set_cookie
+from consentkit.web.body import Charset, Decoder, Gzip, accepts_gzip, charset_of, decoders, readable
+from consentkit.web.consent import KEY, Consent
+from consentkit.web.flow import NOTHING, Fill, Kit, PageFlow, View
+from consentkit.web.headers import (
+    FALLBACK_CSP,
+    Header,
+    content_policy,
+    page_headers,
+    plain_condition,
+    recoded,
+    unmark,
+)
+
+log = logging.getLogger("consentkit")
+
+READ_BYTES = 64 * 1024
+"""How much of a file is gated at a time where the app leaves its sending to the server."""
+
+_MEMO = 256
+_SAFE = ("GET", "HEAD")
+_GPC = "/.well-known/gpc.json"
+_UNSNIFFED = frozenset({b"", b"*/*", b"unknown/unknown", b"application/unknown"})
+_NEVER_KEPT = frozenset(
+    {b"content-length", b"etag", b"last-modified", b"accept-ranges", b"cache-control"}
+    | {b"set-cookie", b"link", b"refresh", b"content-md5", b"digest", b"repr-digest", b"content-digest"}
+)
+_CONDITIONS = frozenset({b"accept-encoding", b"if-none-match", b"if-modified-since"})
+
+
+class ConsentMiddleware:
+    """Puts the consent layer around an ASGI app.
+
+    Args:
+        app: any ASGI application.
+        kit: the `ConsentKit` that knows the sites.
+    """
+
+    def __init__(self, app: ASGIApp, *, kit: Kit) -> None:
+        self.app = app
+        self._kit = kit
+        self._flows: dict[bytes, tuple[PageFlow | None, str]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection: HTTP is gated, all else goes straight through."""
+        kind = scope["type"]
+        if kind not in ("http", "websocket") or KEY in scope:  # there already: two of us around one app
+            await self.app(scope, receive, send)
+            return
+        response = self._open(scope, send)
+        if kind == "websocket":
+            await self.app(scope, receive, send)
+        elif response is None:
+            await self._kit.pages(scope, receive, send)
+        else:
+            await self.app(response.scope, receive, response.send)
+            await response.finish()
+
+    def _open(self, scope: Scope, send: Send) -> _Response | None:
+        """What stands in for `send`; None for one of our own routes and for a WebSocket."""
+        raw: list[Header] = scope["headers"]
+        headers: dict[bytes, bytes] = {}
+        flow: PageFlow | None = None
+        try:
+            headers = dict(raw)
+            if len(headers) != len(raw):
+                headers = _joined(raw)
+            flow, prefix = self._flow(headers.get(b"host", b""))
+            scope[KEY] = consent = Consent(flow, headers=headers, raw=raw, today=self._kit.today)
+            if scope["type"] == "websocket":
+                return None
+            if flow is not None:
+                path = route_path(scope)
+                if (path.startswith(prefix) and len(path) > len(prefix)) or (flow.gpc and path == _GPC):
+                    return None
+            return _Response(
+                scope, send, gate=flow.gate if flow else self._kit.closed, consent=consent, headers=headers
+            )
+        except Exception:
+            log.exception("a request could not be read: its page is gated with nothing granted")
+            scope[KEY] = consent = Consent(None, headers={}, raw=(), today=self._kit.today)
+            if scope["type"] == "websocket":
+                return None
+            kept = [header for header in raw if header[0] not in _CONDITIONS]
+            return _Response({**scope, "headers": kept}, send, gate=self._kit.closed, consent=consent, headers={})
+
+    def _flow(self, host: bytes) -> tuple[PageFlow | None, str]:
+        found = self._flows.get(host)
+        if found is None:
+            flow = self._kit.site(host.decode("latin-1"))
+            found = flow, f"{flow.prefix}/" if flow else ""
+            if len(self._flows) >= _MEMO:
+                self._flows.clear()
+            self._flows[host] = found
+        return found
+
+
+def _joined(raw: list[Header]) -> dict[bytes, bytes]:
+    """Headers that came more than once as one: HTTP/2 may cut cookies in pieces (RFC 9113 section 8.2.3)."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in raw:
+        before = headers.get(name)
+        headers[name] = value if before is None else before + (b"; " if name == b"cookie" else b", ") + value
+    return headers
+
+
+def route_path(scope: Scope) -> str:
+    """The path as the app routes it. Servers differ in whether `path` has the root path in front."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :]
+    return path
+
+
+def seen_path(scope: Scope) -> str:
+    """Path and query as they stand in the visitor's address bar, percent-encoded."""
+    root: str = scope.get("root_path", "")
+    raw: bytes | None = scope.get("raw_path")
+    path = quote(raw.partition(b"?")[0] if raw else scope["path"].encode(), safe="/%:@!$&'()*+,;=~-._")
+    if root and route_path(scope) is scope["path"]:
+        path = quote(root) + path
+    query = scope.get("query_string", b"")
+    return f"{path}?{quote(query, safe='/%:@!$&()*+,;=~-._?[]')}" if query else path
+
+
+def _document(headers: dict[bytes, bytes]) -> bool | None:
+    """Whether the answer is shown as a page (True), put into one (False), or told apart by its content (None).
+
+    The last also for what will become the page: bodies that a script swaps in whole, and prefetched pages.
+    """
+    destination = headers.get(b"sec-fetch-dest")
+    if destination == b"document":
+        return True
+    if (
+        headers.get(b"hx-boosted") == b"true"
+        or headers.get(b"hx-history-restore-request") == b"true"
+        or (b"x-turbo-request-id" in headers and b"turbo-frame" not in headers)
+        or (destination == b"empty" and b"prefetch" in headers.get(b"sec-purpose", b""))
+    ):
+        return None
+    if (
+        b"hx-request" in headers
+        or b"turbo-frame" in headers
+        or headers.get(b"x-requested-with", b"").lower() == b"xmlhttprequest"
+    ):
+        return False
+    return None if destination is None else False
+
+
+def _may_be_page(headers: dict[bytes, bytes]) -> bool:
+    """Whether a page may be the answer: what decides if the app is asked for it unencoded and unconditionally."""
+    return (
+        b"text/html" in headers.get(b"accept", b"")
+        or headers.get(b"sec-fetch-dest") in (b"document", b"iframe", b"frame")
+        or b"hx-request" in headers
+        or b"turbo-frame" in headers
+    )
+
+
+@lru_cache(maxsize=_MEMO)
+def _media(content_type: bytes) -> str:
+    """`html`, `xhtml`, `sniff` (browsers look at the content) or empty: nothing of ours."""
+    media = content_type.partition(b";")[0].strip().lower()
+    if media == b"text/html":
+        return "html"
+    if media == b"application/xhtml+xml":
+        return "xhtml"
+    return "sniff" if media in _UNSNIFFED else ""
+
+
+class _Response:
+    """Stands in for `send` during one request."""
+
+    __slots__ = (
+        "_complained",
+        "_complete",
+        "_consent",
+        "_declared",
+        "_document",
+        "_gate",
+        "_held",
+        "_page",
+        "_request",
+        "_send",
+        "_sniffing",
+        "_translated",
+        "scope",
+    )
+
+    def __init__(self, scope: Scope, send: Send, *, gate: Gate, consent: Consent, headers: dict[bytes, bytes]) -> None:
+        self._send = send
+        self._gate = gate
+        self._consent = consent
+        self._request = headers
+        self._held: Message | None = None  # a start that waits for the first bytes
+        self._page: _Page | None = None
+        self._declared = -1
+        self._complete = False
+        self._sniffing = False
+        self._translated = False
+        self._complained = False
+        flow = consent.flow
+        self._document = None if flow is not None and flow.mode == "shared" else _document(headers)
+        self.scope = self._towards_app(scope)
+
+    def _towards_app(self, scope: Scope) -> Scope:
+        """The request without what would get us a page that can't be read, or none at all."""
+        headers = self._request
+        safe = scope["method"] in _SAFE
+        if not (
+            b"accept-encoding" in headers
+            or b"if-none-match" in headers
+            or b"if-modified-since" in headers
+            or b"if-match" in headers
+        ):
+            return scope
+        page = _may_be_page(headers)
+        changed: dict[bytes, bytes | None] = {}
+        if page:
+            changed[b"accept-encoding"] = None
+            if safe:
+                changed[b"if-modified-since"] = None
+        if safe and b"if-none-match" in headers:
+            condition, self._translated = unmark(headers[b"if-none-match"], self._tag(), page=page)
+            changed[b"if-none-match"] = condition
+        if b"if-match" in headers:
+            changed[b"if-match"] = plain_condition(headers[b"if-match"])
+        if changed.keys().isdisjoint(headers):
+            return scope
+        kept = [header for header in scope["headers"] if header[0] not in changed]
+        kept += [(name, value) for name, value in changed.items() if value is not None]
+        return {**scope, "headers": kept}
+
+    def _tag(self) -> bytes | None:
+        """What this variant's entity tag is marked with; a page that asks is never the same twice and has none."""
+        flow = self._consent.flow
+        if flow is None:
+            return None
+        if flow.mode == "shared":
+            return flow.tag(None, document=None)
+        state = self._consent.state
+        return None if state.asks else flow.tag(state, document=self._document)
+
+    async def send(self, message: Message) -> None:
+        """Take one message of the app and pass on what becomes of it."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            start = self._start(message)
+            if start is not None:
+                await self._send(start)
+        elif self._page is None and not self._sniffing:
+            await self._send(self._hinted(message) if kind == "http.response.early_hint" else message)
+        elif kind == "http.response.body":
+            for out in self._body(message):
+                await self._send(out)
+        elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
+            async for piece in _file(message):
+                for out in self._body(piece):
+                    await self._send(out)
+        else:
+            await self._send(message)
+
+    async def finish(self) -> None:
+        """Let go of a start whose body never came: what is wrong with that is between the app and its server."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            await self._send(held)
+
+    def _complain(self, what: str) -> None:
+        if not self._complained:
+            self._complained = True
+            log.exception("%s", what)
+
+    # The start: is this a page?
+
+    def _start(self, message: Message) -> Message | None:
+        headers = message.get("headers", ())
+        if type(headers) is not list:
+            headers = list(headers)
+            message = {**message, "headers": headers}
+        try:
+            return self._decide(message, headers)
+        except Exception:
+            self._complain("a response could not be judged: it is gated with nothing granted, and kept by no cache")
+            return self._closed(message, headers)
+
+    def _decide(self, message: Message, headers: list[Header]) -> Message | None:
+        named = {name.lower(): value for name, value in headers}
+        media = _media(named.get(b"content-type", b""))
+        status: int = message["status"]
+        if (
+            not media
+            or status in (204, 205, 206, 304)
+            or status < 200
+            or (b"location" in named and 300 <= status < 400)
+            or named.get(b"content-disposition", b"").lstrip()[:10].lower() == b"attachment"
+            or (media == "sniff" and b"nosniff" in named.get(b"x-content-type-options", b"").lower())
+        ):
+            if status == 304 and self._translated:
+                headers = page_headers(headers, tag=self._tag(), private=self._private)
+                headers = filter_link(headers, self._gate, self._granted)
+                message = {**message, "headers": headers}
+            if b"set-cookie" in named:
+                message = {**message, "headers": self._cookies(headers, self._consent.state.granted)}
+            return message
+        if media == "sniff":
+            self._sniffing = True
+            self._held = message
+            return None
+        return self._begin(message, headers, named, media)
+
+    @property
+    def _private(self) -> bool:
+        return self._consent.flow is None or self._consent.flow.mode == "private"
+
+    @property
+    def _granted(self) -> frozenset[str]:
+        """What the page's HTML may be released for; in shared mode nothing, for it is everybody's."""
+        return self._consent.state.granted if self._private else NOTHING
+
+    def _cookies(self, headers: list[Header], granted: frozenset[str]) -> list[Header]:
+        try:
+            return filter_set_cookie(headers, self._gate, granted)[0]
+        except Exception:
+            self._complain("the cookies of a response could not be judged: they are left out")
+            return [header for header in headers if header[0].lower() != b"set-cookie"]
+
+    def _begin(self, message: Message, headers: list[Header], named: dict[bytes, bytes], media: str) -> Message | None:
+        """Begin a page: what its headers become, and how its body will be read."""
+        charset = charset_of(named.get(b"content-type", b""))
+        codings = named.get(b"content-encoding")
+        undo = decoders(codings) if codings else []
+        private, granted = self._private, self._granted
+        kept = named.get(b"cache-control", b"").lower()
+        own = private or b"private" in kept or b"no-store" in kept  # what a shared cache may keep is everybody's
+        if undo is None or not readable(charset):
+            headers = [*headers, (b"content-security-policy", FALLBACK_CSP)]
+            return {**message, "headers": self._cookies(headers, self._consent.state.granted if own else NOTHING)}
+        policies = [value for name, value in headers if name.lower() == b"content-security-policy"]
+        headers = page_headers(headers, tag=self._tag() if b"etag" in named else None, private=private)
+        if b"set-cookie" in named:
+            headers = self._cookies(headers, self._consent.state.granted if own else NOTHING)
+        if b"link" in named or b"refresh" in named:
+            headers = filter_link(headers, self._gate, granted)
+        document = False if media == "xhtml" else self._document  # our markup is not well-formed XML
+        if own and document is not False and self._consent.visitor.refused:
+            headers += self._expired()
+        gzip = bool(undo) and accepts_gzip(self._request.get(b"accept-encoding", b""))
+        if undo:
+            headers = recoded(headers, gzip=gzip)
+        start = {**message, "headers": headers}
+        if self.scope["method"] == "HEAD":
+            return start
+        flow = self._consent.flow
+        fill = _nothing if document is False or flow is None else self._filler(flow, policies)
+        self._page = _Page(self._gate, granted, fill, document, self._complain)
+        self._page.encoded(charset, undo, Gzip() if gzip else None)
+        length = named.get(b"content-length", b"")
+        if not length.isdigit():
+            return start
+        self._declared = int(length)
+        self._held = start
+        return None
+
+    def _expired(self) -> list[Header]:
+        host = self._request.get(b"host", b"").decode("latin-1")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        values = expiring(self._consent.visitor.refused, host=name, path=seen_path(self.scope))
+        return [(b"set-cookie", value) for value in values]
+
+    def _filler(self, flow: PageFlow, policies: list[bytes]) -> Fill:
+        """Fills the slots; made when the first slot is met, and fills nothing once it failed."""
+        made: Fill | None = None
+
+        def fill(slot: Slot) -> bytes:
+            nonlocal made
+            try:
+                if made is None:
+                    made = self._fill(flow, policies)
+                return made(slot)
+            except Exception:
+                made = _nothing
+                self._complain("nothing could be inserted: the page is served without, and gated")
+                return b""
+
+        return fill
+
+    def _fill(self, flow: PageFlow, policies: list[bytes]) -> Fill:
+        nonce, wake = content_policy(policies) if policies else (None, "here")
+        state = self._consent.state
+        if not self._private:
+            state = flow.visitor(b"", signal=None, today=self._consent.today()).state
+        return flow.inserts(
+            View(
+                state=state,
+                path=seen_path(self.scope),
+                root_path=self.scope.get("root_path", ""),
+                host=self._request.get(b"host", b"").decode("latin-1"),
+                nonce=nonce,
+                wake=wake,
+            )
+        )
+
+    def _closed(self, message: Message, headers: list[Header]) -> Message:
+        kept = [header for header in headers if header[0].lower() not in _NEVER_KEPT]
+        media = next((_media(value) for name, value in headers if name.lower() == b"content-type"), "sniff")
+        if media and message["status"] not in (204, 205, 206, 304):
+            codings = b", ".join(value for name, value in kept if name.lower() == b"content-encoding")
+            kept = [header for header in kept if header[0].lower() != b"content-encoding"]
+            self._page = _Page(self._gate, NOTHING, _nothing, False, self._complain)
+            self._page.encoded(None, decoders(codings) or [], None)
+        self._sniffing, self._held = False, None
+        return {**message, "headers": [*kept, (b"cache-control", b"no-store")]}
+
+    # The body
+
+    def _body(self, message: Message) -> list[Message]:
+        body = message.get("body", b"")
+        if type(body) is not bytes:
+            body = bytes(body)
+        last = not message.get("more_body", False)
+        if self._sniffing and self._held is not None:
+            begun = self._sniffed(self._held, body, last)
+            if self._page is None:
+                return [begun, message] if begun else [message]
+            if begun:
+                return [begun, *self._body(message)]
+        page = self._page
+        if page is None:
+            return [message]
+        if self._complete:
+            return [{**message, "body": page.late(body)}] if body else [message]
+        held, self._held = self._held, None
+        whole = last or (held is not None and len(body) == self._declared)  # Quart, Flask: an empty message follows
+        body = page.feed(body, whole)
+        out = {**message, "body": body}
+        self._complete = whole
+        if held is None:
+            return [out]
+        if whole:
+            held["headers"].append((b"content-length", b"%d" % len(body)))
+        return [held, out]
+
+    def _sniffed(self, held: Message, body: bytes, last: bool) -> Message | None:
+        """Decide on a response without a type by its first bytes, as browsers do (MIME Sniffing section 7.1)."""
+        self._held, self._sniffing = None, False
+        text = body.lstrip(b"\t\n\x0c\r ")
+        if not (text.startswith(b"<") or (not text and not last)):
+            if any(name.lower() == b"set-cookie" for name, _ in held["headers"]):
+                return {**held, "headers": self._cookies(held["headers"], self._consent.state.granted)}
+            return held
+        headers: list[Header] = held["headers"]
+        try:
+            return self._begin(held, headers, {name.lower(): value for name, value in headers}, "html")
+        except Exception:
+            self._complain("a response could not be judged: it is gated with nothing granted, and kept by no cache")
+            return self._closed(held, headers)
+
+    def _hinted(self, message: Message) -> Message:
+        """Early hints without those that lead to what nobody agreed to (RFC 8297)."""
+        links: list[bytes] = []
+        try:
+            kept = filter_link([(b"link", link) for link in message.get("links", ())], self._gate, self._granted)
+            links = [value for _, value in kept]
+        except Exception:
+            self._complain("early hints could not be judged: they are left out")
+        return {**message, "links": links}
+
+
+def _nothing(slot: Slot) -> bytes:
+    return b""
+
+
+class _Page:
+    """The body of one page on its way through decoding, gate and encoding."""
+
+    __slots__ = (
+        "_broken",
+        "_charset",
+        "_complain",
+        "_document",
+        "_fill",
+        "_gate",
+        "_granted",
+        "_gzip",
+        "_rewriter",
+        "_tail",
+        "_undo",
+    )
+
+    def __init__(
+        self,
+        gate: Gate,
+        granted: frozenset[str],
+        fill: Fill,
+        document: bool | None,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._gate = gate
+        self._granted = granted
+        self._fill = fill
+        self._document = document
+        self._complain = complain
+        self._rewriter: Rewriter | None = None
+        self._broken = False
+        self._tail = b""
+
+    def encoded(self, charset: str | None, undo: list[Decoder], gzip: Gzip | None) -> None:
+        """Say how the bytes are written, and how they should leave."""
+        self._charset = Charset(charset, self._gated)
+        self._undo = undo
+        self._gzip = gzip
+
+    def feed(self, data: bytes, last: bool) -> bytes:
+        """The next bytes from the app and what leaves for them now."""
+        try:
+            for decoder in self._undo:
+                data = decoder.feed(data)
+            data = self._charset.feed(data, last)
+            return self._gzip.feed(data, last) if self._gzip else data
+        except Exception:
+            self._complain("a page could not be read: what can't be gated is left out")
+            return b""
+
+    def late(self, data: bytes) -> bytes:
+        """Bytes after the end that the app announced: no browser asks for them, but none may pass ungated."""
+        return b"" if self._undo else _crude(data)
+
+    def _gated(self, data: bytes, last: bool) -> bytes:
+        if self._broken:
+            return self._roughly(data, last)
+        try:
+            if self._rewriter is None:
+                if last:
+                    return self._whole(data)
+                self._rewriter = self._gate.rewriter(self._granted, self._fill, document=self._document)
+            out = self._rewriter.feed(data)
+            return out + self._rewriter.close() if last else out
+        except Exception:
+            self._complain("a page could not be gated exactly: the rest of it is gated roughly")
+            self._broken = True
+            return self._roughly(data, last)
+
+    def _whole(self, data: bytes) -> bytes:
+        if not data:
+            return data
+        return self._gate.rewrite(data, self._granted, self._fill, document=self._document)
+
+    def _roughly(self, data: bytes, last: bool) -> bytes:
+        data = self._tail + data
+        cut = len(data) if last else data.rfind(b"<", max(0, len(data) - 64))
+        cut = len(data) if cut == -1 else cut
+        self._tail = data[cut:]
+        return _crude(data[:cut])
+
+
+def _crude(data: bytes) -> bytes:
+    try:
+        return fallback(data)
+    except Exception:
+        return data.replace(b"<", b"&lt;")
+
+
+async def _file(message: Message) -> AsyncIterator[Message]:
+    """The messages that stand for a file which the app leaves to the server to send."""
+    if message["type"] == "http.response.pathsend":
+        descriptor: int = await run_sync(os.open, message["path"], os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            async for piece in _pieces(descriptor, None, None, more_body=False):
+                yield piece
+        finally:
+            await run_sync(os.close, descriptor)
+    else:
+        file: Any = message["file"]
+        descriptor = file if isinstance(file, int) else file.fileno()
+        more = bool(message.get("more_body", False))
+        async for piece in _pieces(descriptor, message.get("offset"), message.get("count"), more_body=more):
+            yield piece
+
+
+async def _pieces(descriptor: int, offset: int | None, count: int | None, *, more_body: bool) -> AsyncIterator[Message]:
+    """A file's bytes as body messages, read one ahead so that the last one is known as such."""
+
+    def read() -> bytes:
+        nonlocal offset, count
+        size = READ_BYTES if count is None else min(READ_BYTES, count)
+        data = os.read(descriptor, size) if offset is None else os.pread(descriptor, size, offset)
+        offset = offset if offset is None else offset + len(data)
+        count = count if count is None else count - len(data)
+        return data
+
+    data = await run_sync(read)
+    while data:
+        following = await run_sync(read)
+        yield {"type": "http.response.body", "body": data, "more_body": more_body or bool(following)}
+        data = following
+        if not following:
+            return
+    yield {"type": "http.response.body", "body": b"", "more_body": more_body}

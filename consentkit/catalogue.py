@@ -62,7 +62,7 @@ EEA = frozenset(_INSIDE.split())
 COUNTRIES = EEA | frozenset(_OUTSIDE.split())
 """ISO 3166-1 alpha-2."""
 
-_KEYS = (
+KEYS = (
     "title",
     "provider",
     "country",
@@ -97,20 +97,10 @@ _REFUSED = {
     "required": 'what a site can\'t do without is category = "necessary"; leave it out',
 }
 
-_LIMITED = ("own_use_only", "no_cross_site_id", "no_user_id", "ip_masked", "opt_out_shown")
-_LIMITED_DAYS = Duration(13, "month").days
-_LIMITED_DATA_MONTHS = 25
-_LIMITED_REASON = {
-    "nl": "Beperkt analytisch: telt alleen voor deze site en heeft weinig gevolgen voor de privacy "
-    "(Telecommunicatiewet art. 11.7a lid 3 onder b)",
-    "en": "Limited analytics: counts for this site only, with little effect on privacy "
-    "(Dutch Telecommunications Act art. 11.7a(3)(b))",
-}
 _NECESSARY_REASON = {
     "nl": "Strikt noodzakelijk om de site te laten werken of veilig te houden (Telecommunicatiewet art. 11.7a lid 3)",
     "en": "Strictly necessary to make the site work or keep it safe (Dutch Telecommunications Act art. 11.7a(3))",
 }
-_GOOGLE_HOSTS = ("google-analytics.com", "googletagmanager.com", "analytics.google.com", "doubleclick.net")
 
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]+)*\Z")
@@ -233,7 +223,7 @@ class _Reader:
             self._say("", 'an id is lower-case letters, digits and hyphens, such as "own-counter"')
         elif self.id in self.categories:
             self._say("", "this is the name of a category; call the service something else")
-        self._known("", self.table, _KEYS)
+        self._known("", self.table, KEYS)
         if self.base is None:
             for key in _OWN_MUST_HAVE:
                 if key not in self.table:
@@ -295,6 +285,9 @@ class _Reader:
         return category
 
     def _transfer(self, otherwise: Transfer) -> Transfer:
+        moved = self.base is not None and self.table.get("country", self.base.country) != self.base.country
+        if moved and "transfer" not in self.table:
+            return Transfer.NONE  # the basis belonged to the other country
         value = self._string("transfer", otherwise.value)
         try:
             return Transfer(value)
@@ -392,7 +385,7 @@ class _Reader:
         elif is_cookie and name and not _COOKIE_NAME.match(name):
             self._say(f"{under}name", f"\"{name}\" can't be a cookie's name: no spaces, commas, semicolons or quotes")
         try:
-            duration = Duration.parse(str(row.get("duration", "session")))
+            duration = _duration(str(row.get("duration", "session")))
         except ValueError as error:
             self._say(f"{under}duration", f"{error}; without an end isn't allowed")
         party, kind = row.get("party", "first"), row.get("kind", "cookie" if is_cookie else "local")
@@ -406,36 +399,16 @@ class _Reader:
         return Item(str(name), duration, purpose, kind, party)  # type: ignore[arg-type]  # both checked above
 
     def _exempt(self, service: Service) -> Text | None:
-        """Why no consent is needed: always told for what is necessary, declared in full for limited analytics."""
-        value = self.table.get("exempt")
-        if value is None:
+        """Why no consent is needed; a necessary service always says it."""
+        if "exempt" not in self.table:
             return service.exempt or (_NECESSARY_REASON if service.category == NECESSARY else None)
         if service.category == NECESSARY:
-            return self._text("exempt", value)
-        if service.category != "analytics" or service.embed:
-            self._say("exempt", "only necessary services and limited analytics need no consent; leave it out")
-        elif set(service.vendor) - {"matomo"} or _touches(service.hosts, _GOOGLE_HOSTS):
-            self._say("exempt", f"{service.title} also works for its vendor, so it always needs consent; leave it out")
-        elif not isinstance(value, Mapping):
-            self._say("exempt", f"must declare {', '.join(_LIMITED)} as true, and data_months")
-        else:
-            return self._limited(service, value)
+            return self._text("exempt", self.table["exempt"])
+        self._say(
+            "exempt",
+            "only a necessary service needs no consent; for statistics without consent declare exempt_analytics",
+        )
         return None
-
-    def _limited(self, service: Service, declared: Mapping[str, object]) -> Text:
-        """The conditions of Tw 11.7a(3)(b), as the AP and the CNIL read them; each must be declared by the owner."""
-        self._known("exempt.", declared, (*_LIMITED, "data_months", *self.languages))
-        for condition in _LIMITED:
-            if declared.get(condition) is not True:
-                self._say(f"exempt.{condition}", "must be true, and be so, or this service needs consent")
-        months = declared.get("data_months")
-        if not isinstance(months, int) or isinstance(months, bool) or not 0 < months <= _LIMITED_DATA_MONTHS:
-            self._say("exempt.data_months", f"must be the months that data is kept, {_LIMITED_DATA_MONTHS} at most")
-        for item in service.items:
-            if item.duration.days > _LIMITED_DAYS:
-                self._say("exempt", f'"{item.name}" is kept for {item.duration}; without consent 13 months is the most')
-        given = {language: declared[language] for language in self.languages if language in declared}
-        return self._text("exempt", given) if given else _LIMITED_REASON
 
     def _as_a_whole(self, service: Service) -> None:
         if service.country in COUNTRIES - EEA and service.transfer is Transfer.NONE and "transfer" not in self.table:
@@ -448,10 +421,8 @@ class _Reader:
             self._say("embed", "embedded content of others is never necessary; give it another category")
 
 
+_duration = cache(Duration.parse)  # a handful of spellings, hundreds of entries
+
+
 def _kept(base: Service, *, cookies: bool) -> tuple[Item, ...]:
     return tuple(item for item in base.items if (item.kind == "cookie") is cookies)
-
-
-def _touches(hosts: Collection[str], domains: Collection[str]) -> bool:
-    names = [host.partition("/")[0] for host in hosts]
-    return any(name == domain or name.endswith("." + domain) for name in names for domain in domains)

@@ -18,6 +18,7 @@ from consentkit.service import Service, Text
 
 HERE = Path(__file__).parent
 SERVICES = catalogue.load()
+REGISTRY = Registry(SERVICES.values())
 SNIPPETS = tomllib.loads((HERE / "snippets.toml").read_text("utf-8"))
 INNOCENT = tomllib.loads((HERE / "innocent.toml").read_text("utf-8"))
 DUTCH_ONLY = re.compile(r"\b(?:de|het|een|van|naar|wordt|worden|niet|onthoudt|herkent)\b", re.IGNORECASE)
@@ -122,7 +123,7 @@ def wider(host: str) -> Iterator[str]:
     ],
 )
 def test_a_url_belongs_to_the_service_with_the_most_specific_claim(url: str, id: str | None) -> None:
-    found = Registry(SERVICES.values()).of_url(url)
+    found = REGISTRY.of_url(url)
     assert (found and found.id) == id
 
 
@@ -133,10 +134,9 @@ def test_the_snippet_of_the_vendor_is_recognised_by_a_marker(id: str, script: st
 
 @pytest.mark.parametrize("service", [service for service in SERVICES.values() if service.inline], ids=lambda s: s.id)
 def test_each_marker_is_found_in_a_script_that_holds_it_and_is_more_than_a_word(service: Service) -> None:
-    registry = Registry(SERVICES.values())
     for marker in service.inline:
         script = f"(function () {{ {marker} }})();".encode()
-        assert service.id in {found.id for found in registry.of_code(script)}
+        assert service.id in {found.id for found in REGISTRY.of_code(script)}
         assert re.search(r"[^a-z]", marker), f'{service.id}: "{marker}" is a plain word that prose may hold'
 
 

@@ -128,15 +128,16 @@ def test_a_url_belongs_to_the_service_with_the_most_specific_claim(url: str, id:
 
 
 @pytest.mark.parametrize(("id", "script"), [(id, script) for id, scripts in SNIPPETS.items() for script in scripts])
-def test_the_snippet_of_the_vendor_is_recognised_by_a_marker(id: str, script: str) -> None:
+def test_the_snippet_of_the_vendor_is_recognised_by_a_marker_and_as_nothing_else(id: str, script: str) -> None:
     assert any(marker in script for marker in SERVICES[id].inline)
+    assert [found.id for found in REGISTRY.of_code(script.encode())] == [id]
 
 
 @pytest.mark.parametrize("service", [service for service in SERVICES.values() if service.inline], ids=lambda s: s.id)
 def test_each_marker_is_found_in_a_script_that_holds_it_and_is_more_than_a_word(service: Service) -> None:
     for marker in service.inline:
         script = f"(function () {{ {marker} }})();".encode()
-        assert service.id in {found.id for found in REGISTRY.of_code(script)}
+        assert {found.id for found in REGISTRY.of_code(script)} == {service.id}
         assert re.search(r"[^a-z]", marker), f'{service.id}: "{marker}" is a plain word that prose may hold'
 
 

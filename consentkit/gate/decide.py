@@ -1,0 +1,368 @@
+"""The decisions: what a tag, a cookie or a URL needs, and the markup that goes out without consent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Final
+
+from consentkit.gate import scanner, vectors
+from consentkit.gate.memo import Memo, Recent
+from consentkit.gate.registry import Registry
+from consentkit.gate.rewrite import STRUCTURAL, Rewriter
+from consentkit.gate.scanner import Attribute, TagEnd, attributes
+from consentkit.gate.urls import Target, opaque_text, plain_host, target
+from consentkit.gate.vectors import UNANSWERABLE, Context, Hold, Needs, Seen, Sight, Slot, Tag
+from consentkit.service import NECESSARY, Service
+
+_MEMO_BYTES: Final = 2 * 1024 * 1024
+_PAGES_BYTES: Final = 16 * 1024 * 1024
+_CONTEXTS: Final = 16
+_DEEPEST_SRCDOC: Final = 4
+_OURS: Final = b"data-consentkit-"
+
+
+class Gate:
+    """What the site's services may do on a page, for given purposes. Built once per site.
+
+    Args:
+        services: all known services, the catalogue's and the site's own.
+        configured: the ids of those the site names. One that is known but not configured never opens.
+        categories: the purpose ids that the words of `data-consent` may name.
+        own_hosts: the site's own host names; they and their subdomains are never a third party.
+        strict: whether an unknown third party is held back too.
+        placeholder: draws what stands in for a frame: a whole HTML document; the gate escapes it.
+    """
+
+    def __init__(
+        self,
+        services: Iterable[Service],
+        *,
+        configured: Collection[str],
+        categories: Collection[str],
+        own_hosts: Collection[str] = (),
+        strict: bool = False,
+        placeholder: Callable[[Hold], bytes] | None = None,
+    ) -> None:
+        self._registry = Registry(services)
+        self._configured = frozenset(configured)
+        self._categories = frozenset(categories)
+        self._own_hosts = frozenset(map(plain_host, own_hosts))
+        self._strict = strict
+        self._placeholder = placeholder
+        self._needs = {service.id: self._needs_of(service) for service in self._registry.services.values()}
+        self._everything = frozenset().union(*self._needs.values())
+        self._tags: dict[Context, Memo[Tag]] = {}
+        self._codes = Memo[tuple[Service, ...]](_MEMO_BYTES)
+        self._pages = Recent[list[bytes | Slot]](_PAGES_BYTES)
+
+    def _needs_of(self, service: Service) -> Needs:
+        if service.category == NECESSARY:
+            return frozenset()
+        if service.id not in self._configured:
+            return frozenset({UNANSWERABLE})
+        return frozenset({service.purpose_id})
+
+    # -- what others ask
+
+    def service_of_url(self, url: str) -> Service | None:
+        """The known service that this absolute URL loads from."""
+        return self._registry.of_url(url)
+
+    def cookie(self, name: str) -> Service | None:
+        """The known service that registers a cookie of this name."""
+        return self._registry.of_cookie(name)
+
+    def needs(self, service: Service) -> Needs:
+        """The purposes that must be granted before this service may load; holds "-" if it never may."""
+        found = self._needs.get(service.id)
+        return self._needs_of(service) if found is None else found
+
+    def allows(self, service: Service, granted: Collection[str]) -> bool:
+        """Whether this service may load for a visitor who granted these purposes."""
+        return self.needs(service) <= frozenset(granted) - {UNANSWERABLE}
+
+    def holds_back(self, url: str, granted: Collection[str]) -> bool:
+        """Whether a fetch of `url` that a response header asks for is to be held back."""
+        place = target(url)
+        if place is None:
+            return False
+        service = self._registry.of_target(place)
+        if service:
+            return not self.allows(service, granted)
+        return self._strict and not self._own(place.host)
+
+    def rewriter(self, granted: frozenset[str], fill: Callable[[Slot], bytes], *, document: bool | None) -> Rewriter:
+        """A rewriter for one response.
+
+        Args:
+            granted: the purposes this visitor granted.
+            fill: gives the bytes for a place of ours; ASCII, may be empty.
+            document: True for a whole page, False for a fragment or a framed page (nothing is put in), None to see
+                from how it begins.
+        """
+        return Rewriter(self, granted, fill, document=document)
+
+    def rewrite(
+        self,
+        body: bytes,
+        granted: frozenset[str],
+        fill: Callable[[Slot], bytes],
+        *,
+        document: bool | None,
+        on_seen: Callable[[Sequence[Seen]], None] | None = None,
+    ) -> bytes:
+        """A whole body at once. Bodies that repeat byte for byte are remembered; the places are filled afresh.
+
+        Args:
+            on_seen: told what was seen, the first time that this body passes.
+        """
+        key = (body, granted, document)
+        parts = self._pages.get(key)
+        if parts is None:
+            rewriter = Rewriter(self, granted, fill, document=document)
+            parts = _merged(rewriter.parts(body))
+            if on_seen is not None:
+                on_seen(rewriter.seen)
+            self._pages.put(key, parts, size=len(body) + sum(len(part) for part in parts if isinstance(part, bytes)))
+        return b"".join([part if isinstance(part, bytes) else fill(part) for part in parts])
+
+    # -- what the rewriter asks
+
+    def _own(self, host: str) -> bool:
+        while host:
+            if host in self._own_hosts:
+                return True
+            host = host.partition(".")[2]
+        return False
+
+    def services_in(self, code: bytes) -> tuple[Service, ...]:
+        """The services that an inline script gives away, remembered."""
+        found = self._codes.get(code)
+        if found is None:
+            found = tuple(self._registry.of_code(code))
+            self._codes.put(code, found, size=len(code) + 100)
+        return found
+
+    def suspicious(self, url: str) -> Target | None:
+        """Where a `<base href>` leads, if relative URLs would then load from a party that may be held back."""
+        place = target(url)
+        if place is None or not (self._registry.of_target(place) or (self._strict and not self._own(place.host))):
+            return None
+        return place
+
+    def denies(self, granted: Needs) -> bool:
+        """Whether anything at all could be held back from a visitor who granted this."""
+        return self._strict or not self._everything <= granted
+
+    def tags(self, context: Context) -> Memo[Tag]:
+        """What was decided before in this context, by the tag's bytes."""
+        memo = self._tags.get(context)
+        if memo is None:
+            if len(self._tags) >= _CONTEXTS:
+                self._tags.clear()
+            memo = self._tags[context] = Memo(_MEMO_BYTES)
+        return memo
+
+    def together(self, words: Iterable[str], services: Collection[Service]) -> Needs:
+        """The purposes that the words of `data-consent` and the recognised services ask for together."""
+        needs: set[str] = set()
+        embeds = set()
+        for service in services:
+            needs |= self.needs(service)
+            if service.embed:
+                embeds.add(service.category)
+        for word in words:
+            if word == NECESSARY or word in embeds:
+                continue
+            needs.add(word if word in self._categories else UNANSWERABLE)
+        return frozenset(needs)
+
+    def tag(self, raw: bytes, context: Context, memo: Memo[Tag]) -> Tag:
+        """What this start tag means in this context, remembered by its bytes."""
+        found = memo.get(raw)
+        if found is None:
+            found = self._read(raw, context)
+            memo.put(raw, found, size=len(raw) + len(found.held) + 400)
+        return found
+
+    def _read(self, raw: bytes, context: Context) -> Tag:
+        every = attributes(raw)
+        first: dict[str, str] = {}
+        for item in every:
+            first.setdefault(item.name, item.value)
+        name_match = scanner.TAG_NAME.search(raw)
+        name = scanner.text(name_match[0].lower()) if name_match else ""
+        end = TagEnd(1)
+        end.find(raw)
+        settings = first.get("data-consentkit") == "settings"
+        plain = Tag(
+            name,
+            end.slash,
+            frozenset(first),
+            plain=name not in STRUCTURAL and not settings,
+            settings=settings,
+            base=first.get("href") if name == "base" else None,
+            lang=first.get("lang", "").strip().lower() or None if name == "html" else None,
+        )
+        runs = name == "script" and vectors.runs(first)
+        urls = vectors.urls(name, first, foreign=context.foreign) if name != "script" or runs else []
+        code = runs and "src" not in first
+        words = first.get("data-consent", "").replace(",", " ").lower().split()
+        named = first.get("data-consent-service")
+        marked = bool(words or named) and (
+            runs if name == "script" else bool(vectors.moved(name, context) & first.keys())
+        )
+        srcdoc = first.get("srcdoc") if name == "iframe" else None
+        if not (urls or code or marked or srcdoc):
+            return plain
+        return self._judge(
+            raw, plain, every, first, urls, words if marked else [], named if marked else None, code, context
+        )
+
+    def _judge(
+        self,
+        raw: bytes,
+        plain: Tag,
+        every: list[Attribute],
+        first: Mapping[str, str],
+        urls: list[str],
+        words: list[str],
+        named: str | None,
+        code: bool,
+        context: Context,
+    ) -> Tag:
+        services: dict[str, Service] = {}
+        sights: dict[Sight, None] = {}
+        extra: set[str] = set()
+        for url in urls:
+            self._look(plain.name, url, context, services, sights, extra, marked=bool(words or named))
+        if named is not None:
+            service = self._registry.services.get(named.strip().lower())
+            if service is None:
+                extra.add(UNANSWERABLE)
+            else:
+                services[service.id] = service
+        if plain.name == "iframe" and "srcdoc" in first:
+            self._look_inside(first["srcdoc"], context, services, sights, extra)
+        needs = self.together(words, services.values()) | extra
+        main = next(iter(services.values()), None)
+        return replace(
+            plain,
+            needs=needs or None,
+            held=self.held(raw, plain.name, needs, every, context, main) if needs or code else b"",
+            sights=tuple(sights),
+            code=code,
+            words=tuple(words),
+            services=tuple(services.values()),
+            extra=frozenset(extra),
+            plain=plain.plain and not needs and not sights,
+        )
+
+    def _look(
+        self,
+        name: str,
+        url: str,
+        context: Context,
+        services: dict[str, Service],
+        sights: dict[Sight, None],
+        extra: set[str],
+        *,
+        marked: bool,
+    ) -> None:
+        for base in context.bases or (None,):
+            place = target(url, base)
+            if place is None:
+                inside = opaque_text(url) if base is None or len(context.bases) == 1 else None
+                if inside:
+                    for service in self.services_in(inside.encode()):
+                        services[service.id] = service
+                        sights[(name, "", service.id)] = None
+                continue
+            found = self._registry.of_target(place)
+            if found:
+                services[found.id] = found
+                sights[(name, place.host, found.id)] = None
+            elif not self._own(place.host):
+                sights[(name, place.host, None)] = None
+                if self._strict and not marked:
+                    extra.add(UNANSWERABLE)
+
+    def _look_inside(
+        self,
+        srcdoc: str,
+        context: Context,
+        services: dict[str, Service],
+        sights: dict[Sight, None],
+        extra: set[str],
+    ) -> None:
+        """Scan a frame's `srcdoc` as the page that it is: what it would need, the frame needs."""
+        if context.depth >= _DEEPEST_SRCDOC:
+            extra.add(UNANSWERABLE)
+            return
+        inner = Rewriter(self, frozenset(), _nothing, document=False, context=replace(context, depth=context.depth + 1))
+        inner.parts(srcdoc.encode())
+        extra |= inner.wanted
+        for seen in inner.seen:
+            sights[(seen.tag, seen.host, seen.service_id)] = None
+            if seen.service_id is not None:
+                services[seen.service_id] = self._registry.services[seen.service_id]
+
+    def held(
+        self,
+        raw: bytes,
+        name: str,
+        needs: Needs,
+        every: list[Attribute],
+        context: Context,
+        service: Service | None,
+    ) -> bytes:
+        """The start tag as it goes out without consent."""
+        first: dict[str, str] = {}
+        for item in every:
+            first.setdefault(item.name, item.value)
+        marks = [b' data-consentkit-needs="', escape(" ".join(sorted(needs))).encode(), b'"']
+        if name == "script":
+            marks.insert(0, b' type="text/plain"')
+        elif name == "iframe":
+            hold = Hold(service, needs, first, first.get("src", ""), context.lang)
+            page = self._placeholder(hold) if self._placeholder else b""
+            marks += [b' srcdoc="', _escape_attribute(page), b'"']
+            if "title" not in first and service is not None:
+                marks += [b' title="', escape(service.title).encode("ascii", "xmlcharrefreplace"), b'"']
+        moved = vectors.moved(name, context)
+        out = [raw[: _name_end(raw)], *marks]
+        at = _name_end(raw)
+        for item in every:
+            if item.name in moved:
+                out += [raw[at : item.at], _OURS]
+                at = item.at
+        out.append(raw[at:])
+        return b"".join(out)
+
+
+def _name_end(raw: bytes) -> int:
+    found = scanner.TAG_NAME.match(raw, 1)
+    return found.end() if found else 1
+
+
+def _escape_attribute(page: bytes) -> bytes:
+    return page.replace(b"&", b"&amp;").replace(b'"', b"&quot;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
+
+
+def _merged(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
+    merged: list[bytes | Slot] = []
+    run: list[bytes] = []
+    for part in parts:
+        if isinstance(part, Slot):
+            merged += [b"".join(run), part]
+            run = []
+        else:
+            run.append(part)
+    return [*merged, b"".join(run)]
+
+
+def _nothing(slot: Slot) -> bytes:
+    del slot
+    return b""

@@ -1,0 +1,25 @@
+"""The crude gate: for the rest of a response whose rewriter failed. Everything that could load is overruled."""
+
+from __future__ import annotations
+
+import re
+
+_LOADING = re.compile(
+    rb"<(?:script|iframe|frame|img|image|feimage|use|input|link|object|embed|video|audio|source|track|meta|base|a|area"
+    rb"|body|table|thead|tbody|tfoot|tr|td|th)(?=[\t\n\f\r />])",
+    re.IGNORECASE,
+)
+_OVERRULED = (
+    b" data-consentkit-needs=- type=text/plain src srcset srcdoc data codebase rel imagesrcset poster background ping"
+    b" http-equiv xlink:href"
+)
+_CUT = re.compile(rb"<(?=[a-zA-Z]{0,7}\Z)")
+
+
+def fallback(data: bytes) -> bytes:
+    """Put overruling attributes in front of those of every tag that could load something, wherever it stands.
+
+    Knows nothing of what came before, so it also changes what only looks like a tag, in a text or a script. A tag name
+    cut off at the end of `data` becomes text. The attributes hold no quotes: they can't break out of a value.
+    """
+    return _CUT.sub(b"&lt;", _LOADING.sub(lambda found: found[0] + _OVERRULED, data))

@@ -1,0 +1,100 @@
+"""Which known service a URL, an inline script or a cookie belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import unescape
+
+from consentkit.gate.urls import Target, plain_host, plain_path, target
+from consentkit.service import Service
+
+_SLASH = rb"(?:/|\\/|\\u002[fF]|\\x2[fF]|%2[fF])"
+_HOST_IN_CODE = re.compile(_SLASH + rb"{2}+((?:[A-Za-z0-9._~:@?&=+-]|" + _SLASH + rb"){4,300}+)")
+_ESCAPED_SLASH = re.compile(rb"\\/|\\u002[fF]|\\x2[fF]|%2[fF]")
+_MEMO_ENTRIES = 4096
+
+
+def _prefix_fits(prefix: str, path: str) -> bool:
+    if not path.startswith(prefix):
+        return False
+    following = path[len(prefix) : len(prefix) + 1]
+    return prefix.endswith("/") or not (following.isalnum() or following in ("_", "-"))
+
+
+class Registry:
+    """Looks services up by host suffix and path prefix, by inline marker, by cookie name. Immutable but for a memo."""
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self.services: dict[str, Service] = {service.id: service for service in services}
+        self._hosts: dict[str, list[tuple[str, Service]]] = {}
+        self._markers: list[tuple[bytes, Service]] = []
+        for service in self.services.values():
+            for entry in service.hosts:
+                name, slash, path = entry.partition("/")
+                places = self._hosts.setdefault(plain_host(name), [])
+                places.append((plain_path(slash + path).lower() if slash else "", service))
+            self._markers += [(marker.encode(), service) for marker in service.inline]
+        for places in self._hosts.values():
+            places.sort(key=lambda place: -len(place[0]))
+        self._any_marker = re.compile(_trie(sorted(marker for marker, _ in self._markers))) if self._markers else None
+        self._found: dict[Target, Service | None] = {}
+
+    def of_target(self, place: Target) -> Service | None:
+        """The service at this host and path: the longest host wins, then the longest path prefix."""
+        try:
+            return self._found[place]
+        except KeyError:
+            pass
+        found = self._look_up(place)
+        if len(self._found) >= _MEMO_ENTRIES:
+            self._found.clear()
+        self._found[place] = found
+        return found
+
+    def _look_up(self, place: Target) -> Service | None:
+        host, path = place.host, place.path.lower()
+        while host:
+            for prefix, service in self._hosts.get(host, ()):
+                if not prefix or _prefix_fits(prefix, path):
+                    return service
+            host = host.partition(".")[2]
+        return None
+
+    def of_url(self, url: str) -> Service | None:
+        """The service that an absolute or protocol-relative URL belongs to."""
+        place = target(url)
+        return self.of_target(place) if place else None
+
+    def of_code(self, code: bytes) -> list[Service]:
+        """The services that an inline script gives away, by their markers or by a URL of theirs in its text."""
+        found: dict[str, Service] = {}
+        for text in {code, _unescaped(code)}:
+            if self._any_marker is not None and self._any_marker.search(text):
+                found.update((service.id, service) for marker, service in self._markers if marker in text)
+            for item in _HOST_IN_CODE.finditer(text):
+                url = "//" + _ESCAPED_SLASH.sub(b"/", item[1]).decode("ascii")
+                service = self.of_url(url)
+                if service:
+                    found[service.id] = service
+        return list(found.values())
+
+    def of_cookie(self, name: str) -> Service | None:
+        """The service that registers a cookie of this name; one that asks for consent goes before one that doesn't."""
+        owners = [service for service in self.services.values() if service.cookie(name)]
+        return next((service for service in owners if service.asks), owners[0] if owners else None)
+
+
+def _unescaped(code: bytes) -> bytes:
+    """The same with character references resolved: how a script within SVG, or in an attribute, is read."""
+    return unescape(code.decode("utf-8", "replace")).encode() if b"&" in code else code
+
+
+def _trie(words: Sequence[bytes]) -> bytes:
+    """One expression matching any of the sorted words, branching on shared beginnings so that `re` can be quick."""
+    heads: dict[int, list[bytes]] = {}
+    for word in words:
+        if not word:
+            return b""
+        heads.setdefault(word[0], []).append(word[1:])
+    return b"(?:%s)" % b"|".join(re.escape(bytes([head])) + _trie(tails) for head, tails in heads.items())

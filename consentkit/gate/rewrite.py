@@ -1,0 +1,589 @@
+"""The gate over a page: hold back what has no consent, put in what is ours, leave every other byte as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from consentkit.gate import scanner, vectors
+from consentkit.gate.scanner import Foreign, RawEnd, TagEnd, attributes
+from consentkit.gate.vectors import UNANSWERABLE, Context, Needs, Seen, Sight, Slot, Tag
+from consentkit.service import NECESSARY
+
+if TYPE_CHECKING:
+    from consentkit.gate.decide import Gate
+
+MAX_HOLD: Final = 1024 * 1024
+"""The most bytes of one tag, one inline script or one `<noscript>` that are held while deciding."""
+
+MAX_SEEN: Final = 256
+"""The most entries of `Rewriter.seen`."""
+
+_PIECE: Final = 64 * 1024  # longer input is cut, so that nothing longer than MAX_HOLD is ever decided in one go
+
+_HEADISH = frozenset("html head base basefont bgsound link meta noframes noscript script style template title".split())
+_ENDS_THAT_IMPLY = frozenset({"body", "html", "br"})
+_RAW_NAMES = frozenset(scanner.RAW_TEXT.split())
+_IN_SELECT = _RAW_NAMES - {"textarea"} | {"noscript", "plaintext", "svg", "math"}
+STRUCTURAL = _RAW_NAMES | frozenset(
+    "script noscript plaintext svg math template select frameset col html body base".split()
+)
+_MOST_BASES = 8
+
+_DATA, _TAG, _LONG, _COMMENT, _BOGUS, _CDATA, _RAW, _PLAIN = range(8)
+_STREAM, _CODE, _BOTH, _DROP = range(4)
+_HEAD, _BEFORE_BODY, _BODY = range(3)
+
+
+class Rewriter:
+    """One response on its way through the gate. `feed` it in pieces of any size, then `close` it, once.
+
+    The output does not depend on how the input was cut.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        granted: frozenset[str],
+        fill: Callable[[Slot], bytes],
+        *,
+        document: bool | None,
+        context: Context = Context(),  # noqa: B008
+        foreign: Foreign | None = None,
+        nested: bool = False,
+    ) -> None:
+        self.seen: list[Seen] = []
+        """What was recognised, and what third parties were not; at most MAX_SEEN of them."""
+        self.gated = False
+        self.wanted: set[str] = set()
+        """The needs of everything held back so far."""
+        self._gate = gate
+        self._granted = (granted | {NECESSARY}) - {UNANSWERABLE}
+        self._denies = gate.denies(self._granted)
+        self._fill = fill
+        self._document = document
+        self._nested = nested
+        self._context = context
+        self._lang = context.lang
+        self._based = False
+        self._bases = context.bases
+        self._settings = False
+        self._frames = False
+        self._footer = True
+        self._phase = _BODY if document is False else _HEAD
+        self._fresh = document is not False
+        self._foreign = foreign or Foreign()
+        self._templates = 0
+        self._select = 0
+        self._line = 1
+        self._counted = 0
+        self._fed = False
+
+        self._out: list[bytes | Slot] = []
+        self._buffer = bytearray()
+        self._flushed = 0  # up to here the buffer has gone out
+        self._mode = _DATA
+        self._start = 0  # where the tag began that is being read or held
+        self._at = 0  # where to go on searching, in a comment, doctype or CDATA section
+        self._floor = 0  # a "--!>" before this does not end the comment
+        self._tag_end = TagEnd(0)
+        self._tag_name = ""
+        self._closing = False
+        self._raw = RawEnd("title", 0)
+        self._doing = _STREAM
+        self._text = 0  # where the text of a held raw text element begins
+        self._held: tuple[bytes, Tag] | None = None
+        self._waiting = 0
+        self._settle()
+
+    # -- bytes in, bytes out
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next piece; gives what can go out already."""
+        self._push(data)
+        return self._take()
+
+    def close(self) -> bytes:
+        """The input is at its end; gives what was still held."""
+        self._end()
+        return self._take()
+
+    def parts(self, body: bytes) -> list[bytes | Slot]:
+        """A whole body: the bytes that go out, with the places of ours between them."""
+        self._push(body)
+        self._end()
+        return self._out
+
+    def _take(self) -> bytes:
+        out, self._out = self._out, []
+        return b"".join([part if isinstance(part, bytes) else self._fill(part) for part in out])
+
+    def _push(self, data: bytes) -> None:
+        for at in range(0, len(data), _PIECE):
+            self._run(data[at : at + _PIECE] if at or len(data) > _PIECE else data)
+
+    def _run(self, data: bytes) -> None:
+        self._fed = True
+        source: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += data
+            source = self._buffer
+        keep = self._advance(source)
+        self._emit(source, keep)
+        if len(self.seen) < MAX_SEEN:
+            self._line += source.count(b"\n", self._counted, keep)
+        self._counted = 0
+        if source is data:
+            self._buffer = bytearray(data[keep:])
+        else:
+            del self._buffer[:keep]
+        self._flushed = 0
+        self._start -= keep
+        self._text -= keep
+        self._at -= keep
+        self._floor -= keep
+        self._tag_end.at -= keep
+        self._raw.at -= keep
+
+    def _emit(self, source: bytes | bytearray, end: int) -> None:
+        if end > self._flushed:
+            self._out.append(bytes(source[self._flushed : end]))
+            self._flushed = end
+
+    def _put(self, source: bytes | bytearray, start: int, end: int, instead: bytes | Slot) -> None:
+        """Let `instead` go out in the place of what stands from `start` to `end`."""
+        self._emit(source, start)
+        self._out.append(instead)
+        self._flushed = end
+
+    # -- one state after another
+
+    def _advance(self, source: bytes | bytearray) -> int:
+        """Read as far as possible; gives the position from which the bytes must stay."""
+        at = 0
+        size = len(source)
+        while True:
+            mode = self._mode
+            if mode == _DATA:
+                at = self._data(source, at)
+                if self._mode == _DATA:
+                    return at
+                continue
+            if mode == _RAW:
+                at, more = self._raw_text(source)
+            elif mode == _TAG:
+                at, more = self._tag(source)
+            elif mode == _COMMENT:
+                at, more = self._comment(source)
+            elif mode == _BOGUS:
+                at, more = self._until(source, b">")
+            elif mode == _CDATA:
+                at, more = self._until(source, b"]]>")
+            elif mode == _LONG:
+                at, more = self._long(source)
+            else:
+                return size
+            if not more:
+                return at
+
+    def _settle(self) -> None:
+        """Choose the expression for the state that the document is in."""
+        if self._foreign.stack or self._foreign.unsure or self._bases:
+            self._match = scanner.CAREFUL.match
+        elif self._phase < _BODY and not self._templates:
+            self._match = scanner.PREAMBLE.match
+        else:
+            self._match = scanner.FAST.match
+        self._watchful = self._phase < _BODY or bool(self._foreign.stack)
+        lang = self._lang
+        careful = bool(self._foreign.stack) or self._foreign.unsure
+        context = self._context
+        if context.foreign != careful or context.bases != self._bases or context.lang != lang:
+            self._context = replace(context, foreign=careful, bases=self._bases, lang=lang)
+        self._memo = self._gate.tags(self._context)
+
+    def _data(self, source: bytes | bytearray, at: int) -> int:
+        if self._fresh:
+            at = self._byte_order_mark(source)
+            if at < 0:
+                return 0
+        while self._mode == _DATA:
+            found = self._match(source, at)
+            at = found.end()
+            if found[2] is not None:
+                start = found.start(1) - 1
+                if found[1]:
+                    self._end_tag(source, start, scanner.text(found[2].lower()))
+                else:
+                    raw = bytes(source[start:at])
+                    tag = self._memo.get(raw) or self._gate.tag(raw, self._context, self._memo)
+                    if self._watchful or not tag.plain:
+                        self._start_tag(source, start, at, raw, tag)
+            elif at >= len(source) or (at := self._stop(source, at)) < 0:
+                return self._waiting if at < 0 else at
+        return at
+
+    def _byte_order_mark(self, source: bytes | bytearray) -> int:
+        mark = b"\xef\xbb\xbf"
+        if len(source) < 3 and mark.startswith(source):
+            return -1
+        self._fresh = False
+        return 3 if source.startswith(mark) else 0
+
+    def _stop(self, source: bytes | bytearray, at: int) -> int:
+        """Something that is no whole tag stopped the expression at `at`. Gives where to go on, or -1: it is to wait."""
+        if self._match == scanner.PREAMBLE.match:
+            whole = scanner.MARKUP.match(source, at)
+            if self._document is None and scanner.DOCTYPE.match(source, at):
+                self._document = True
+            if whole:
+                return whole.end()
+            if source[at] != 0x3C or scanner.LITERAL_LESS_THAN.match(source, at):
+                self._imply(source, at)
+                return at
+        rest = bytes(source[at : at + 9])
+        self._start = at
+        if rest[1:2].isalpha() or (rest[1:2] == b"/" and rest[2:3].isalpha()):
+            self._mode = _TAG
+            self._closing = rest[1:2] == b"/"
+            self._tag_end = TagEnd(at + 1 + self._closing)
+        elif rest[:4] == b"<!--":
+            self._mode = _COMMENT
+            self._at, self._floor = at + 2, at + 4
+        elif rest == b"<![CDATA[" and self._foreign.unsure:
+            # Text up to "]]>", or a comment up to ">"? Without its "<" it is text in every reading.
+            if self._denies:
+                self._put(source, at, at + 1, b"&lt;")
+            return at + 1
+        elif rest == b"<![CDATA[" and self._foreign.character_data:
+            self._mode = _CDATA
+            self._at = at + 9
+        elif len(rest) < 3 or (len(rest) < 9 and rest[:2] == b"<!"):
+            self._waiting = at
+            return -1
+        else:
+            self._mode = _BOGUS
+            self._at = at + 2
+        return at
+
+    def _comment(self, source: bytes | bytearray) -> tuple[int, bool]:
+        while found := scanner.COMMENT_END.search(source, self._at):
+            if len(found[0]) == 3 or found.start() >= self._floor:
+                self._mode = _DATA
+                return found.end(), True
+            self._at = found.start() + 1
+        self._at = max(self._at, len(source) - 3)
+        return self._at, False
+
+    def _until(self, source: bytes | bytearray, mark: bytes) -> tuple[int, bool]:
+        end = source.find(mark, self._at)
+        if end >= 0:
+            self._mode = _DATA
+            return end + len(mark), True
+        self._at = max(self._at, len(source) - len(mark) + 1)
+        return self._at, False
+
+    def _tag(self, source: bytes | bytearray) -> tuple[int, bool]:
+        end = self._tag_end.find(source)
+        start = self._start
+        if (end if end >= 0 else len(source)) - start > MAX_HOLD:
+            self._too_long(source, start)
+            return start, True
+        if end < 0:
+            return start, False
+        self._mode = _DATA
+        raw = bytes(source[start:end])
+        if self._closing:
+            self._end_tag(source, start, _name_of(raw))
+        else:
+            self._start_tag(source, start, end, raw, self._gate.tag(raw, self._context, self._memo))
+        return end, True
+
+    def _too_long(self, source: bytes | bytearray, start: int) -> None:
+        """A tag past the bound: what could load is overruled by attributes in front, and the rest streams through."""
+        found = scanner.TAG_NAME.match(source, start + 1 + self._closing)
+        end = found.end() if found else start
+        self._tag_name = scanner.text(bytes(source[start + 1 + self._closing : end]).lower())
+        self._mode = _LONG
+        self._tag_end = TagEnd(end)
+        if end - start > MAX_HOLD:
+            self._tag_name = "-"
+        elif not self._closing:
+            self._before(source, start, self._tag_name, closing=False)
+            if self._denies:
+                self._put(source, end, end, vectors.neutral(self._tag_name))
+                self.gated = True
+
+    def _long(self, source: bytes | bytearray) -> tuple[int, bool]:
+        end = self._tag_end.find(source)
+        if end < 0:
+            return len(source), False
+        self._mode = _DATA
+        if self._closing:
+            self._end_tag(source, end, self._tag_name)
+        else:
+            self._enter(source, end, Tag(self._tag_name, self._tag_end.slash, frozenset({"color"})))
+            self._after(source, end, self._tag_name)
+        return end, True
+
+    def _raw_text(self, source: bytes | bytearray) -> tuple[int, bool]:
+        raw, doing = self._raw, self._doing
+        end = raw.find(source)
+        if doing in (_CODE, _BOTH):
+            if (end if end >= 0 else len(source) - len(raw.name) - 3) - self._text > MAX_HOLD and self._denies:
+                self._give_up_holding(source)
+                return self._text, True
+            if end < 0:
+                return (self._start if self._held else self._text), False
+            self._decide(source, bytes(source[self._text : end]))
+        elif end < 0:
+            if doing == _DROP:
+                self._flushed = raw.at
+            return raw.at, False
+        elif doing == _DROP:
+            self._flushed = end
+        self._flushed = max(self._flushed, end) if doing in (_BOTH, _DROP) else self._flushed
+        self._mode = _DATA
+        return end, True
+
+    def _give_up_holding(self, source: bytes | bytearray) -> None:
+        """Past the bound the answer is no: a script is held back, a `<noscript>` loses its contents."""
+        if self._held:
+            raw, tag = self._held
+            needs = self._gate.together(tag.words, tag.services) | tag.extra | {UNANSWERABLE}
+            self._hold_back(source, self._start, self._start + len(raw), raw, tag, needs)
+            self._held = None
+        self._emit(source, self._text)
+        self._doing = _STREAM if self._doing == _CODE else _DROP
+        self._flushed = self._text
+
+    def _decide(self, source: bytes | bytearray, text: bytes, *, last: bool = False) -> None:
+        """The text of an inline script, of a `<noscript>`, or of raw text that some parsers read as markup."""
+        if self._held:
+            raw, tag = self._held
+            services = {service.id: service for service in (*tag.services, *self._gate.services_in(text))}
+            needs = self._gate.together(tag.words, services.values()) | tag.extra
+            gated = not needs <= self._granted
+            for service in services.values():
+                self._see(source, self._start, ("script", "", service.id), gated=gated)
+            if gated:
+                self._hold_back(source, self._start, self._start + len(raw), raw, tag, needs)
+            self._held = None
+        if self._doing == _BOTH:
+            self._emit(source, self._text)
+            self._out += self._read_both_ways(source, text, last=last)
+
+    def _read_both_ways(self, source: bytes | bytearray, text: bytes, *, last: bool) -> list[bytes | Slot]:
+        """Gate what is markup to one parser and plain text to another. It must end where both agree, or it goes."""
+        foreign = self._foreign.copy()
+        inner = Rewriter(
+            self._gate, self._granted, _nothing, document=False, context=self._context, foreign=foreign, nested=True
+        )
+        inner._templates = self._templates
+        inner._line = self._line_at(source, self._text)
+        inner._push(text)
+        at_rest = inner._at_rest(self)
+        if last:
+            inner._end()
+        elif not at_rest:
+            if self._denies:
+                self.gated = True
+                return []
+            self._foreign.give_up()
+            return [text]
+        self._bases = inner._bases
+        self._based |= inner._based
+        self._settle()
+        self.seen += inner.seen[: MAX_SEEN - len(self.seen)]
+        self.gated |= inner.gated
+        self.wanted |= inner.wanted
+        return inner._out
+
+    def _at_rest(self, outer: Rewriter) -> bool:
+        """Whether this nested reading is where it began: in plain text, with nothing open that would be read apart."""
+        return (
+            self._mode == _DATA
+            and not self._buffer
+            and self._templates == outer._templates
+            and not self._select
+            and self._foreign.stack == outer._foreign.stack
+            and self._foreign.unsure == outer._foreign.unsure
+        )
+
+    # -- tags
+
+    def _start_tag(self, source: bytes | bytearray, start: int, end: int, raw: bytes, tag: Tag) -> None:
+        self._before(source, start, tag.name, closing=False)
+        if tag.settings and not self._templates and not self._nested:
+            self._settings = True
+        if tag.code:
+            self._start, self._text = start, end
+            self._held = (raw, tag)
+        elif tag.sights or tag.needs:
+            gated = tag.needs is not None and not tag.needs <= self._granted
+            for sight in tag.sights:
+                self._see(source, start, sight, gated=gated)
+            if gated:
+                self._put(source, start, end, tag.held)
+                self.gated = True
+                self.wanted |= tag.needs or frozenset()
+        if self._foreign.stack or not tag.plain:
+            self._enter(source, end, tag)
+        self._after(source, end, tag.name)
+
+    def _hold_back(self, source: bytes | bytearray, start: int, end: int, raw: bytes, tag: Tag, needs: Needs) -> None:
+        held = self._gate.held(raw, tag.name, needs, attributes(raw), self._context, None)
+        self._put(source, start, end, held)
+        self.gated = True
+        self.wanted |= needs
+
+    def _enter(self, source: bytes | bytearray, end: int, tag: Tag) -> None:
+        """How the bytes after this start tag are to be read."""
+        name, foreign = tag.name, self._foreign
+        within = False
+        if name in ("svg", "math") or foreign.stack:
+            within = foreign.start(name, self_closing=tag.self_closing, attributes=tag.attributes)
+        self._remember(tag)
+        if name == "frameset" or (name == "col" and self._templates) or (name in _IN_SELECT and self._select):
+            foreign.give_up()
+        if not within:
+            if name == "template":
+                self._templates += 1
+            elif name == "select":
+                self._select = self._templates + 1
+        self._settle()
+        if name == "script" or name in _RAW_NAMES or (name == "noscript" and not self._nested):
+            self._enter_raw(source, end, tag, within=within)
+        elif name == "plaintext" and not within and not foreign.unsure:
+            self._mode = _PLAIN
+
+    def _enter_raw(self, source: bytes | bytearray, end: int, tag: Tag, *, within: bool) -> None:
+        name = tag.name
+        unsure = self._foreign.unsure
+        if within and not unsure and (name != "script" or tag.self_closing):
+            if self._held:
+                self._doing = _CODE
+                self._decide(source, b"")
+            return
+        self._mode = _RAW
+        self._text = end
+        self._raw = RawEnd(name, end, script_states=not within)
+        if unsure or within or name == "noscript":
+            self._doing = _BOTH
+        else:
+            self._doing = _CODE if tag.code else _STREAM
+
+    def _remember(self, tag: Tag) -> None:
+        if tag.lang and self._lang is None:
+            self._lang = tag.lang
+        if tag.base is not None:
+            self._based = True
+            place = self._gate.suspicious(tag.base)
+            if place and place not in self._bases and len(self._bases) < _MOST_BASES:
+                self._bases = (*self._bases, place)
+
+    def _end_tag(self, source: bytes | bytearray, start: int, name: str) -> None:
+        if self._phase < _BODY:
+            self._before(source, start, name, closing=True)
+        within = bool(self._foreign.stack)
+        if within:
+            self._foreign.end(name)
+            self._settle()
+        if name == "template" and self._templates and not within:
+            self._templates -= 1
+            if self._select > self._templates + 1:
+                self._select = 0
+            self._settle()
+        elif name == "select" and self._select == self._templates + 1:
+            self._select = 0
+        elif name == "body" and self._phase == _BODY and not within and not self._templates:
+            self._foot(source, start)
+
+    # -- what was seen
+
+    def _line_at(self, source: bytes | bytearray, at: int) -> int:
+        self._line += source.count(b"\n", self._counted, at)
+        self._counted = max(at, self._counted)
+        return self._line
+
+    def _see(self, source: bytes | bytearray, at: int, sight: Sight, *, gated: bool) -> None:
+        if len(self.seen) < MAX_SEEN:
+            name, host, service_id = sight
+            self.seen.append(Seen(name, host, service_id, self._line_at(source, at), gated))
+
+    # -- places of ours
+
+    def _slot(self, source: bytes | bytearray, at: int, kind: Literal["head", "banner", "footer"]) -> None:
+        self._put(source, at, at, Slot(kind, self._lang, self._based, self.gated))
+
+    def _imply(self, source: bytes | bytearray, at: int) -> None:
+        """Something at `at` opens the body if it wasn't open."""
+        if self._document is None:
+            self._document = False
+        if self._document:
+            if self._phase == _HEAD:
+                self._slot(source, at, "head")
+            self._slot(source, at, "banner")
+        self._phase = _BODY
+        self._settle()
+
+    def _before(self, source: bytes | bytearray, start: int, name: str, *, closing: bool) -> None:
+        if self._phase == _BODY or self._templates or self._foreign.stack:
+            return
+        if self._document is None:
+            self._document = name in ("html", "head", "body", "frameset") and not closing
+        if not self._document:
+            self._phase = _BODY
+            self._settle()
+        elif closing:
+            if name in _ENDS_THAT_IMPLY:
+                self._imply(source, start)
+            elif name == "head" and self._phase == _HEAD:
+                self._slot(source, start, "head")
+                self._phase = _BEFORE_BODY
+        elif name not in ("body", "frameset", *_HEADISH):
+            self._imply(source, start)
+        elif self._phase == _HEAD and name not in ("html", "head", "meta", "title", "base"):
+            self._slot(source, start, "head")
+            self._phase = _BEFORE_BODY
+
+    def _after(self, source: bytes | bytearray, end: int, name: str) -> None:
+        if self._phase == _BEFORE_BODY and not self._templates:
+            if name == "body":
+                self._slot(source, end, "banner")
+            elif name != "frameset":
+                return
+            self._frames = name == "frameset"
+            self._phase = _BODY
+            self._settle()
+
+    def _foot(self, source: bytes | bytearray, at: int) -> None:
+        if self._document and self._footer and not self._settings and not self._frames:
+            self._slot(source, at, "footer")
+        self._footer = False
+
+    def _end(self) -> None:
+        source, mode = self._buffer, self._mode
+        if mode == _RAW and self._doing in (_CODE, _BOTH):
+            self._decide(source, bytes(source[self._text :]), last=True)
+            if self._doing == _BOTH:
+                self._flushed = len(source)
+        elif mode in (_DATA, _TAG) and self._fed and not self._templates and not self._foreign.stack:
+            if self._phase < _BODY and self._document:
+                self._imply(source, 0)
+            self._foot(source, 0)
+        if not (mode == _RAW and self._doing == _DROP):
+            self._emit(source, len(source))
+        self._buffer = bytearray()
+        self._mode = _PLAIN
+
+
+def _name_of(raw: bytes) -> str:
+    found = scanner.TAG_NAME.search(raw)
+    return scanner.text(found[0].lower()) if found else ""
+
+
+def _nothing(slot: Slot) -> bytes:
+    del slot
+    return b""

@@ -17,6 +17,9 @@ PIP := PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --dis
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
+# Where the browser tests find Chromium: the system's, or the one that scripts/needs put beside Python.
+export CONSENTKIT_CHROMIUM ?= $(firstword $(wildcard $(CURDIR)/$(BIN)/chromium) /usr/bin/chromium)
+
 .PHONY: help
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22

@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from demo_site import __main__ as command
+from demo_site import app
 from demo_site.app import PAUSE, school
 from demo_site.outside import MOST_PHASES, Ledger, outside
 
@@ -23,7 +24,8 @@ def ledger() -> Ledger:
 
 
 @pytest.fixture
-def visitor(ledger: Ledger) -> TestClient:
+def visitor(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setattr(app, "PAUSE_SECONDS", 0.01)
     return TestClient(school(elsewhere=8001, ledger=ledger), base_url="http://127.0.0.1:8000")
 
 

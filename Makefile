@@ -47,7 +47,7 @@ types: $(VENV)/.dev  ## mypy --strict
 
 .PHONY: layers
 layers: $(VENV)/.dev  ## which module may import which
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 .PHONY: suite
 suite: $(VENV)/.dev $(VENV)/.browser node_modules/.installed  ## all tests (TESTS=tests/gate for some, JOBS=4 for more at once)

@@ -73,6 +73,7 @@ format: $(VENV)/.dev  ## writes the house format
 .PHONY: clean
 clean:  ## removes what this file made, the demo's database included
 	rm -rf $(VENV) .dev node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf demo_site/demo.db* demo_site/consentkit.keys demo_site/consentkit-journal*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what the targets above need; each stamp is older than its causes only when there is something to install

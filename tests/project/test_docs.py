@@ -140,3 +140,16 @@ def test_the_readme_shows_it_all_on_the_first_screen() -> None:
     assert [block.count("\n") for block in blocks(ROOT / "README.md", "python")[:1]] == [4]
     assert "make demo" in first
     assert "make test" in first
+
+
+def test_every_reason_for_a_refusal_is_documented_with_its_status() -> None:
+    raised = {
+        found
+        for path in (ROOT / "consentkit").rglob("*.py")
+        for found in re.findall(r'ChoiceRefused\("(\w+)", status=(\d+)\)', path.read_text("utf-8"))
+    }
+    rows = re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|", text("docs/errors.md"), re.MULTILINE)
+    documented = {(reason, status) for reason, statuses in rows for status in statuses.split(", ")}
+
+    assert raised
+    assert raised <= documented

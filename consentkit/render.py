@@ -3,7 +3,9 @@
 What is put into other people's pages (head, banner, footer, placeholder) is pure ASCII, so that it fits any
 page whose encoding contains ASCII, and holds marks that are filled per request: `@@ROOT@@` (what stands before a
 path of this site), `@@TOKEN@@` (the notice token), `@@NEXT@@` (the page's own path, escaped), `@@NONCE@@`
-(` nonce="…"` or nothing) and `@@WAKE@@` (`here`, `policy` or `reload`: how the script may wake a script). What a
+(` nonce="…"` or nothing) and `@@WAKE@@` (how the script may wake a script: `here`, `policy` where Trusted Types are required
+and allow a policy called `consentkit`, `reload` where they don't, `form` where the page may not fetch at all, so that
+the forms go their plain way). What a
 configuration or the catalogue says can never become such a mark.
 """
 
@@ -209,7 +211,7 @@ class _ServiceView:
     purpose: str
     exempt: str
     groups: tuple[_Group, ...]
-    nothing: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,8 @@ class Renderer:
         self._jinja = _environment()
         folder = assets.directory("static")
         theme = view.theme.css()
-        script = _strip_script((folder / "consentkit.js").read_text("utf-8"))
+        scripts = ("consentkit-shared.js", "consentkit.js") if view.mode == "shared" else ("consentkit.js",)
+        script = "".join(_strip_script((folder / name).read_text("utf-8")) for name in scripts)
         self.css_text = theme + _strip_style((folder / "consentkit.css").read_text("utf-8"))
         self.pages_css_text = theme + _strip_style((folder / "consentkit-pages.css").read_text("utf-8"))
         self._css = _asset("consentkit", "css", self.css_text)
@@ -601,25 +604,30 @@ class Renderer:
                 purpose=_sentence(self._say(service.purpose, lang)),
                 exempt=_bare(self._say(service.exempt or {}, lang)),
                 groups=self._groups(service, lang),
-                nothing=texts("banner.stores_nothing"),
+                after=self._one_reader(service, texts) if service.items else texts("banner.stores_nothing"),
             )
             for service in services
         )
 
     def _groups(self, service: Service, lang: str) -> tuple[_Group, ...]:
+        """What a service keeps; who reads it is said per group only where it is not the same for all."""
         texts = self._texts[lang]
-        return tuple(
-            _Group(
-                texts.join(item.name for item in items),
-                texts(
-                    "banner.item",
-                    duration=texts.duration(items[0].duration),
-                    purpose=_bare(self._say(items[0].purpose, lang)),
-                    reader=self._reader(items[0], service, texts),
-                ),
+        told = not self._one_reader(service, texts)
+        groups = []
+        for items in _grouped(service.items):
+            about = texts(
+                "banner.item",
+                duration=texts.duration(items[0].duration),
+                purpose=_bare(self._say(items[0].purpose, lang)),
             )
-            for items in _grouped(service.items)
-        )
+            if told:
+                about += " " + texts("banner.reader", reader=self._reader(items[0], service, texts))
+            groups.append(_Group(texts.join(item.name for item in items), about))
+        return tuple(groups)
+
+    def _one_reader(self, service: Service, texts: Texts) -> str:
+        readers = {self._reader(item, service, texts) for item in service.items}
+        return texts("banner.reader", reader=readers.pop()) if len(readers) == 1 else ""
 
     def _reader(self, item: Item, service: Service, texts: Texts) -> str:
         provider = _one_line(service.provider)

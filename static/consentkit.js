@@ -2,21 +2,18 @@
 // accepting, and what was held back wakes in place. Lines that hold only a comment are left out when it is served.
 'use strict';
 {
-  const { root, wake } = document.currentScript.dataset;
+  const me = document.currentScript;
+  const { root, wake } = me.dataset;
   let section = document.getElementById('consentkit');
-  const words = section ? { ...section.dataset } : {};
-  const shared = 'purposes' in words;
-  const purposes = shared ? words.purposes.split(' ').filter(Boolean).map(one => one.match(/([^=]+)=(\w+)(\+?)/)) : [];
+  const words = { ...section?.dataset };
+  const shared = section && me.shared?.(root, words);
   const plain = new WeakSet();
   const tabs = new BroadcastChannel('consentkit');
   let granted = [];
-  let open = false;
-  let busy = false;
-  let active = false;
-  let before;
-  let policy;
+  let open, busy, active, before, policy;
   let turn = Promise.resolve();
 
+  const prefix = 'data-consentkit-';
   const all = selector => [...document.querySelectorAll(selector)];
   const emit = (name, detail) => document.dispatchEvent(new CustomEvent('consentkit:' + name, { detail }));
 
@@ -29,12 +26,11 @@
     return policy['create' + kind](text);
   };
 
-  const restore = (element, name, value) => {
-    element.removeAttribute('data-consentkit-' + name);
-    if (name == 'srcdoc') element.srcdoc = trusted('HTML', value);
-    else if (/^(script|embed|object)$/.test(element.localName) && /^(src|data)$/.test(name)) {
-      element[name] = trusted('ScriptURL', value);
-    } else element.setAttribute(name, value);
+  const restore = (element, name) => {
+    const value = element.getAttribute(prefix + name);
+    const kind = name == 'srcdoc' ? 'HTML' : /^(src|data)$/.test(name) && 'ScriptURL';
+    element.removeAttribute(prefix + name);
+    element.setAttribute(name, kind ? trusted(kind, value) : value);
   };
 
   // A script that was parsed as text never runs; a copy does. The copy keeps its attributes without setting one of
@@ -44,10 +40,9 @@
     const script = parked.localName == 'script';
     const element = script ? parked.cloneNode(true) : parked;
     if (script) element.removeAttribute('type');
-    const moved = element.getAttributeNames().map(name => name.match(/^data-consentkit-(.+)/)?.[1]).filter(Boolean);
+    const moved = element.getAttributeNames().filter(name => name.startsWith(prefix)).map(name => name.slice(16));
     // What limits a frame is put back before what fills it.
-    moved.sort((a, b) => /^src/.test(a) - /^src/.test(b));
-    for (const name of moved) restore(element, name, element.getAttribute('data-consentkit-' + name));
+    moved.sort((a, b) => /^src/.test(a) - /^src/.test(b)).forEach(name => restore(element, name));
     if (element.localName == 'iframe' && !moved.includes('srcdoc')) element.removeAttribute('srcdoc');
     if (/^(source|track)$/.test(element.localName)) element.parentNode.load?.();
     if (!script) return;
@@ -55,8 +50,8 @@
     if (!late) element.async = false;
     element.nonce = parked.nonce;
     if (!element.src) element.text = trusted('Script', parked.text);
-    const waits = element.src && !late && !element.noModule && /^$|^module$|(java|ecma)script/i.test(element.type);
-    const done = waits && new Promise(end => (element.onload ??= null, ['load', 'error'].map(name => element.addEventListener(name, end))));
+    const waits = element.src && !late && !element.noModule && /^$|^module$|ascript/i.test(element.type);
+    const done = waits && new Promise(end => ['load', 'error'].map(name => element.addEventListener(name, end)));
     parked.replaceWith(element);
     return done;
   };
@@ -77,14 +72,12 @@
 
   // -- the banner --------------------------------------------------------------------------------------------------
 
-  const room = new ResizeObserver(() => {
-    document.documentElement.style.setProperty('--consentkit-height', section.offsetHeight + 24 + 'px');
-  });
-
   const show = () => {
     open = true;
     section.hidden = false;
-    room.observe(section);
+    new ResizeObserver(() => {
+      document.documentElement.style.setProperty('--consentkit-height', section.offsetHeight + 24 + 'px');
+    }).observe(section);
     section.addEventListener('focusin', ({ relatedTarget: from }) => {
       if (from && !section.contains(from)) before = from;
     });
@@ -95,9 +88,7 @@
     if (!open) return;
     open = false;
     const inside = section.contains(document.activeElement);
-    room.disconnect();
     section.remove();
-    document.documentElement.style.removeProperty('--consentkit-height');
     if (inside) before?.focus();
     emit('close');
   };
@@ -110,7 +101,7 @@
     document.body.append(status);
     setTimeout(() => {
       status.textContent = text;
-      for (const name of ['keydown', 'pointerdown']) addEventListener(name, () => status.remove(), { once: true });
+      for (const name of ['keydown', 'pointerdown']) addEventListener(name, () => status.remove());
     }, 99);
   };
 
@@ -130,16 +121,14 @@
 
   // -- answering ---------------------------------------------------------------------------------------------------
 
-  const erase = async ({ local = [], session = [], indexeddb = [] }) => {
+  const erase = async ({ local, session, indexeddb }) => {
     const among = patterns => {
-      const escaped = patterns.map(one => one.replace(/\W/g, '\\$&').replace(/\\\*/g, '.*'));
-      const known = new RegExp(`^(${escaped.join('|')})$`, 's');
-      return name => patterns.length && known.test(name);
+      const escaped = patterns.map(one => one.replace(/\W/g, '\\$&').replaceAll('\\*', '.*'));
+      return name => RegExp(`^(${escaped.join('|')})$`).test(name);
     };
-    for (const [store, patterns] of [['localStorage', local], ['sessionStorage', session]]) {
-      if (patterns.length) Object.keys(self[store]).filter(among(patterns)).forEach(key => self[store].removeItem(key));
+    for (const [store, patterns] of [[localStorage, local], [sessionStorage, session]]) {
+      Object.keys(store).filter(among(patterns)).forEach(key => store.removeItem(key));
     }
-    if (!indexeddb.length) return;
     for (const { name } of await indexedDB.databases()) if (among(indexeddb)(name)) indexedDB.deleteDatabase(name);
   };
 
@@ -147,17 +136,13 @@
     const body = new URLSearchParams(new FormData(form));
     body.set(button.name, button.value);
     const lang = form.closest('[lang]').lang;
-    if (shared && form.dataset.consentkit == 'banner') {
-      const notice = await fetch(`${root}/notice?lang=${lang}`);
-      body.set('notice', (await notice.json()).notice);
-      body.set('from', 'banner');
-    }
+    if (shared && form.dataset.consentkit == 'banner') body.set('notice', await shared.notice(lang));
     const answer = await fetch(root + '/choice', { method: 'POST', body, headers: { Accept: 'application/json' } });
     const said = await answer.json();
     if ([409, 410].includes(answer.status)) return location.assign(`${root}/settings?lang=${lang}`);
     if (!answer.ok) return complain(form, said.message);
     tabs.postMessage(said);
-    if (said.reload) await erase(said.clear ?? {}).catch(() => 0);
+    if (said.reload) await erase(said.clear).catch(() => 0);
     if (body.get('from') == 'settings') return location.assign(body.get('next'));
     if (said.reload) return location.reload();
     hide();
@@ -168,7 +153,7 @@
   // Caught before a host's own listeners, which would send it their way.
   addEventListener('submit', async event => {
     const { target: form, submitter } = event;
-    if (!form.dataset.consentkit || plain.has(form) || !submitter) return;
+    if (!form.dataset.consentkit || plain.has(form) || !submitter || wake == 'form') return;
     event.preventDefault();
     event.stopPropagation();
     if (busy) return;
@@ -178,7 +163,8 @@
     } catch {
       if (words.failed) complain(form, words.failed);
       plain.add(form);
-      if (navigator.onLine) form.requestSubmit(submitter);
+      // Not before this event is over: a form that is being submitted takes no second submit.
+      setTimeout(() => form.requestSubmit(submitter));
     }
     busy = false;
   }, true);
@@ -189,37 +175,10 @@
     hold(data.granted, !!data.receipt);
   };
 
-  // -- what holds now ----------------------------------------------------------------------------------------------
-
-  // The same as `choice.state.decide`, from the cookie that this mode leaves readable.
-  const read = () => {
-    const signal = navigator.globalPrivacyControl || navigator.doNotTrack == '1';
-    const found = document.cookie.split('; ').find(one => one.startsWith(words.cookie + '='));
-    const answered = {};
-    let decided = false;
-    try {
-      const packed = atob(found.slice(words.cookie.length + 1).split('.')[0].replace(/-/g, '+').replace(/_/g, '/'));
-      const byte = at => packed.charCodeAt(at);
-      const day = byte(2) * 256 + byte(3);
-      const today = Math.floor((Date.now() - Date.UTC(2020)) / 864e5);
-      if (byte(0) == 1 && day <= today + 1 && today <= day + +words.days) {
-        decided = byte(1) & 1;
-        for (let n = 0; n < byte(4); n++) {
-          const print = [5, 6, 7].map(at => byte(at + 3 * n).toString(16).padStart(2, 0)).join('');
-          answered[print] = byte(5 + 3 * byte(4) + (n >> 3)) >> (n & 7) & 1;
-        }
-      }
-    } catch {
-      // No cookie, or none of ours: nothing is granted.
-    }
-    const on = purposes.filter(([, , print, optOut]) => answered[print] ?? (optOut && !signal));
-    const consents = purposes.filter(([, , , optOut]) => !optOut);
-    hold(on.map(([, id]) => id), on.some(one => consents.includes(one)));
-    return consents.length && !signal && (!decided || consents.some(([, , print]) => !(print in answered)));
-  };
-
-  if (shared ? read() : section) show();
-  if (!section) active = all('form[data-consentkit=withdraw]:not([hidden])').length > 0;
+  const now = shared?.read();
+  if (now) hold(now.granted, now.active);
+  if (now ? now.asks : section) show();
+  if (!section) active = all('form[data-consentkit=withdraw]:not([hidden])').length;
 
   // A page that swaps its body keeps the question, and in shared mode its new parts wake too.
   if (section) new MutationObserver(() => {

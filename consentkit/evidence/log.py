@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from consentkit.evidence import records, retention
 from consentkit.evidence.event import SHOWN_STATE, ConsentEvent, Durability, Notice, Refusal
@@ -15,6 +15,8 @@ from consentkit.evidence.records import Count, Report
 from consentkit.evidence.retention import KEEP_COUNTS, KEEP_EVENTS, Purged
 from consentkit.evidence.writer import Replayed, Writer
 from consentkit.store import Store
+
+_NOTICES: Final = 256
 
 
 class Evidence:
@@ -33,6 +35,7 @@ class Evidence:
     def __init__(self, store: Store, *, journal: Path, patience: float = 2.0, retry: float = 3.0) -> None:
         self._store = store
         self._writer = Writer(store, Journal(journal), patience=patience, retry=retry)
+        self._genuine: dict[str, Notice] = {}
 
     async def record(self, event: ConsentEvent, notice: Notice) -> Durability:
         """Store the event, and the notice if it is new; returns once it is on disk.
@@ -42,11 +45,11 @@ class Evidence:
             NoticeSpent: the event's nonce was used before.
             EvidenceUnavailable: neither database nor journal could keep it: do not take the choice.
         """
-        return await self._writer.write(_checked(event, notice))
+        return await self._writer.write(self._event_entry(event, notice))
 
     def record_sync(self, event: ConsentEvent, notice: Notice) -> Durability:
         """As `record`, without an event loop."""
-        return self._writer.write_sync(_checked(event, notice))
+        return self._writer.write_sync(self._event_entry(event, notice))
 
     async def count(
         self,
@@ -75,8 +78,10 @@ class Evidence:
             raise ValueError(f"{at!r} has no time zone: give an aware datetime")
         refusal = Refusal(site, at.astimezone(UTC).date(), decision, notice_hash, nonce)
         refusal.check()
-        if notice is not None and notice.hash != notice_hash:
-            raise ValueError("the notice is not the one that was refused")
+        if notice is not None:
+            if notice.hash != notice_hash:
+                raise ValueError("the notice is not the one that was refused")
+            self._check_genuine(notice)
         return await self._writer.write(Entry(refusal, notice))
 
     async def notice_shown(
@@ -172,9 +177,18 @@ class Evidence:
         """Write what waits and end the thread. A later event starts it again."""
         self._writer.close()
 
+    def _event_entry(self, event: ConsentEvent, notice: Notice) -> Entry:
+        event.check()
+        if notice.hash != event.notice_hash or notice.language != event.language:
+            raise ValueError("the notice is not the one that the event names, or in another language")
+        self._check_genuine(notice)
+        return Entry(event, notice)
 
-def _checked(event: ConsentEvent, notice: Notice) -> Entry:
-    event.check()
-    if notice.hash != event.notice_hash or notice.language != event.language:
-        raise ValueError("the notice is not the one that the event names, or in another language")
-    return Entry(event, notice)
+    def _check_genuine(self, notice: Notice) -> None:
+        """Check a notice once: hashing a page's texts for every visitor would cost more than writing the event."""
+        if self._genuine.get(notice.hash) == notice:
+            return
+        notice.check()
+        if len(self._genuine) >= _NOTICES:
+            self._genuine.clear()
+        self._genuine[notice.hash] = notice

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -12,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, exists, false, func,
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from consentkit.evidence.event import SHOWN_STATE, VALID_STATES, ConsentEvent, check_period
+from consentkit.evidence.event import SHOWN_STATE, VALID_STATES, ConsentEvent, check_period, new_id
 from consentkit.evidence.ledger import Entry, append
 from consentkit.evidence.records import event_of
 from consentkit.evidence.tables import counts, events, heads, journals, notices, retention
@@ -125,8 +124,7 @@ def _run_out(now: datetime) -> Select[Any]:
 
 def _expired(event: ConsentEvent, now: datetime) -> ConsentEvent:
     denied = dict.fromkeys(event.purposes, False)
-    fresh = secrets.token_hex(16)
-    return replace(event, state="expired", at=now, purposes=denied, method="expiry", nonce=None, event_id=fresh)
+    return replace(event, state="expired", at=now, purposes=denied, method="expiry", nonce=None, event_id=new_id())
 
 
 def purge(store: Store, now: datetime, *, keep: timedelta, keep_counts: timedelta, dry_run: bool) -> Purged:

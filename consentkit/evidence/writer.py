@@ -267,7 +267,8 @@ class Writer:
             with self._store.begin(patience=patience) as connection:
                 taken: list[bool | Exception] = list(append(connection, entries, known=self._known))
         except _REFUSED_ROW:
-            # One bad row spoils its batch: find it, and let the others through.
+            # One bad row spoils its batch: find it, and let the others through. (Or a purge took a notice.)
+            self._known.clear()
             with self._store.begin(patience=patience) as connection:
                 taken = _append_singly(connection, entries, answered=False)
         else:
@@ -422,7 +423,7 @@ def _append_singly(connection: Connection, entries: Sequence[Entry], *, answered
             with connection.begin_nested():
                 taken += append(connection, [entry], known=set(), answered=answered)
         except _REFUSED_ROW as error:
-            log.error("the database refuses event %s: %s", entry.what.event_id, error.orig)
+            log.error("the database refuses event %s: %s", entry.what.event_id, type(error.orig).__name__)
             taken.append(error)
     return taken
 

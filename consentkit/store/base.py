@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import DateTime, MetaData
+from sqlalchemy import DateTime, MetaData, String
 from sqlalchemy import Table as SATable
 from sqlalchemy.orm import registry
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import SQLModel
 
 if TYPE_CHECKING:
@@ -38,19 +38,27 @@ def table_of(model: type[Table]) -> SATable:
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """An aware moment in UTC, to the microsecond; a naive one is refused rather than guessed at."""
+    """An aware moment in UTC, to the microsecond; a naive one is refused rather than guessed at.
+
+    PostgreSQL has a type for it. SQLite has none: there it is text that sorts by time, `2026-11-22T09:30:00.000000Z`.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(String() if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
             return None
         if value.tzinfo is None:
             raise ValueError(f"{value!r} has no time zone: give an aware datetime")
-        return value.astimezone(UTC)
+        moment = value.astimezone(UTC)
+        return moment.isoformat(timespec="microseconds")[:-6] + "Z" if dialect.name == "sqlite" else moment
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        moment = datetime.fromisoformat(value) if dialect.name == "sqlite" else value
+        return cast("datetime", moment).astimezone(UTC)

@@ -151,7 +151,7 @@ def _address(url: str) -> URL:
         return address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() != "sqlite":
         raise _wrong(f"names {address.drivername!r}")
-    if not address.database or ":memory:" in address.database or "mode=memory" in address.database:
+    if not address.database or address.database.startswith((":memory:", "file:")):
         raise _wrong("names a database in memory, which would lose the evidence")
     return address.set(drivername="sqlite")
 
@@ -166,14 +166,14 @@ def _postgres_engine(address: URL) -> Engine:
     arguments = {"connect_timeout": 2, "tcp_user_timeout": 2000, "application_name": "consentkit"}
     arguments = {name: value for name, value in arguments.items() if name not in address.query}
     try:
-        return create_engine(address, connect_args=arguments, pool_pre_ping=True)
+        return create_engine(address, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
     except ModuleNotFoundError as error:
         problem = "database.url needs the driver psycopg: pip install 'consentkit[postgres]'"
         raise SettingsError([problem], source="database") from error
 
 
 def _sqlite_engine(address: URL) -> Engine:
-    engine = create_engine(address)
+    engine = create_engine(address, hide_parameters=True)  # errors are logged, events are not
 
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import Connection
 
@@ -31,7 +32,7 @@ def pending(connection: Connection) -> list[str]:
     current = _current(connection)
     try:
         missing = [revision.revision for revision in script.iterate_revisions("head", current or "base")]
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         raise SchemaOutdated(
             f"the database has schema {current}, which is of a newer release: install that release again"
         ) from error

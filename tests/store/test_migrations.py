@@ -1,0 +1,126 @@
+"""The schema changes: complete, reversible, and blind to everybody else's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from consentkit import evidence
+from consentkit.errors import SchemaOutdated
+from consentkit.evidence.tables import notices
+from consentkit.store import PREFIX, Store, metadata, migrations
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    assert evidence.Evidence is not None  # its tables are declared
+    store = Store(database_url)
+    yield store
+    store.close()
+
+
+def tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
+
+
+def test_from_empty_to_newest_gives_exactly_the_models(store: Store) -> None:
+    done = store.upgrade()
+
+    assert done == ["v0_1_0_01_evidence"]
+    options = {"version_table": migrations.VERSION_TABLE, "compare_type": True}
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_from_newest_to_empty_leaves_only_the_version_table(store: Store) -> None:
+    store.upgrade()
+
+    with store.begin() as connection:
+        migrations.downgrade(connection)
+
+    with store.engine.connect() as connection:
+        assert tables(connection) == {migrations.VERSION_TABLE}
+    assert store.upgrade() == ["v0_1_0_01_evidence"]
+
+
+def test_another_applications_tables_are_left_alone(store: Store) -> None:
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('theirs')")
+        connection.exec_driver_sql("CREATE TABLE notice (text VARCHAR(10))")
+        connection.exec_driver_sql("INSERT INTO notice VALUES ('hello')")
+
+    store.upgrade()
+    with store.begin() as connection:
+        migrations.downgrade(connection)
+
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT * FROM alembic_version").scalar() == "theirs"
+        assert connection.exec_driver_sql("SELECT * FROM notice").scalar() == "hello"
+        assert tables(connection) == {"alembic_version", "notice", migrations.VERSION_TABLE}
+
+
+def test_every_table_of_ours_has_our_prefix(store: Store) -> None:
+    store.upgrade()
+
+    with store.engine.connect() as connection:
+        assert all(name.startswith(PREFIX) for name in tables(connection))
+
+
+def test_upgrading_twice_changes_nothing(store: Store) -> None:
+    store.upgrade()
+
+    assert store.upgrade() == []
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(store: Store) -> None:
+    with store.engine.begin() as connection:  # in the way of the last table that the change makes
+        connection.exec_driver_sql("CREATE TABLE consentkit_retention (x INTEGER)")
+
+    with pytest.raises(SQLAlchemyError):
+        store.upgrade()
+
+    with store.engine.connect() as connection:
+        assert tables(connection) <= {"consentkit_retention", migrations.VERSION_TABLE}
+
+
+def test_a_sqlite_file_is_made_and_upgraded_by_its_first_use(tmp_path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/x.db")
+    assert store.pending() == ["v0_1_0_01_evidence"]
+
+    with store.read() as connection:
+        assert connection.execute(notices.select()).all() == []
+
+    assert store.pending() == []
+    store.close()
+
+
+@pytest.mark.postgres
+def test_postgresql_with_an_old_schema_says_what_to_run(postgres_url: str) -> None:
+    store = Store(postgres_url)
+
+    with pytest.raises(SchemaOutdated, match="run `consentkit db upgrade`"), store.begin():
+        pytest.fail("an old schema may not be written to")
+
+    assert not store.healthy()
+    store.upgrade()
+    assert store.healthy()
+    store.close()
+
+
+def test_a_database_of_a_newer_release_is_not_touched(store: Store) -> None:
+    store.upgrade()
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE consentkit_version SET version_num = 'v9_0_0_01_future'")
+    late = Store(store.engine.url.render_as_string(hide_password=False))
+
+    with pytest.raises(SchemaOutdated, match="newer release"):
+        late.check()
+    late.close()

@@ -32,6 +32,7 @@ _UNREADABLE = re.compile(
 _META = re.compile(rb"charset\s*=\s*[\"']?\s*(?:iso-2022-jp|csiso2022jp)", re.IGNORECASE)
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?'?([^\s;\"']+)", re.IGNORECASE)
 _BOMS = ((codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MARKS = (*(bom for bom, _ in _BOMS), codecs.BOM_UTF32_BE)
 _PRESCAN = 1024
 
 Through = Callable[[bytes, bool], bytes]
@@ -202,7 +203,7 @@ class Charset:
         mark = b""
         if self._start is not None:
             data = self._start + data
-            if len(data) < 4 and not last and any(bom.startswith(data) for bom, _ in _BOMS):
+            if len(data) < 4 and not last and any(bom.startswith(data) for bom in _MARKS):
                 self._start = data
                 return b""
             self._start = None

@@ -93,9 +93,11 @@ class ConsentMiddleware:
                 path = route_path(scope)
                 if (path.startswith(prefix) and len(path) > len(prefix)) or (flow.gpc and path == _GPC):
                     return None
-            return _Response(
+            response = _Response(
                 scope, send, gate=flow.gate if flow else self._kit.closed, consent=consent, headers=headers
             )
+            response.prepare()
+            return response
         except Exception:
             log.exception("a request could not be read: its page is gated with nothing granted")
             scope[KEY] = consent = Consent(None, headers={}, raw=(), today=self._kit.today)
@@ -209,6 +211,7 @@ class _Response:
     )
 
     def __init__(self, scope: Scope, send: Send, *, gate: Gate, consent: Consent, headers: dict[bytes, bytes]) -> None:
+        self.scope = scope
         self._send = send
         self._gate = gate
         self._consent = consent
@@ -220,21 +223,21 @@ class _Response:
         self._sniffing = False
         self._translated = False
         self._complained = False
-        flow = consent.flow
-        self._document = None if flow is not None and flow.mode == "shared" else _document(headers)
-        self.scope = self._towards_app(scope)
+        self._document: bool | None = False
 
-    def _towards_app(self, scope: Scope) -> Scope:
-        """The request without what would get us a page that can't be read, or none at all."""
-        headers = self._request
-        safe = scope["method"] in _SAFE
+    def prepare(self) -> None:
+        """Read what is asked for, and leave out what would get us a page that can't be read, or none at all."""
+        headers, scope = self._request, self.scope
+        flow = self._consent.flow
+        self._document = None if flow is not None and flow.mode == "shared" else _document(headers)
         if not (
             b"accept-encoding" in headers
             or b"if-none-match" in headers
             or b"if-modified-since" in headers
             or b"if-match" in headers
         ):
-            return scope
+            return
+        safe = scope["method"] in _SAFE
         page = _may_be_page(headers)
         changed: dict[bytes, bytes | None] = {}
         if page:
@@ -246,11 +249,10 @@ class _Response:
             changed[b"if-none-match"] = condition
         if b"if-match" in headers:
             changed[b"if-match"] = plain_condition(headers[b"if-match"])
-        if changed.keys().isdisjoint(headers):
-            return scope
-        kept = [header for header in scope["headers"] if header[0] not in changed]
-        kept += [(name, value) for name, value in changed.items() if value is not None]
-        return {**scope, "headers": kept}
+        if not changed.keys().isdisjoint(headers):
+            kept = [header for header in scope["headers"] if header[0] not in changed]
+            kept += [(name, value) for name, value in changed.items() if value is not None]
+            self.scope = {**scope, "headers": kept}
 
     def _tag(self) -> bytes | None:
         """What this variant's entity tag is marked with; a page that asks is never the same twice and has none."""
@@ -424,8 +426,8 @@ class _Response:
 
     def _closed(self, message: Message, headers: list[Header]) -> Message:
         kept = [header for header in headers if header[0].lower() not in _NEVER_KEPT]
-        media = next((_media(value) for name, value in headers if name.lower() == b"content-type"), "sniff")
-        if media and message["status"] not in (204, 205, 206, 304):
+        media = next((value.lower() for name, value in headers if name.lower() == b"content-type"), b"html?")
+        if b"html" in media and message["status"] not in (204, 205, 206, 304):
             codings = b", ".join(value for name, value in kept if name.lower() == b"content-encoding")
             kept = [header for header in kept if header[0].lower() != b"content-encoding"]
             self._page = _Page(self._gate, NOTHING, _nothing, False, self._complain)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from tests.project import coverage_table
 
-pytest_plugins = [
-    f"tests.{name}"
-    for name in ("fixtures_postgres", "browser_fixtures")
-    if Path(__file__).with_name(f"{name}.py").exists()
-]
+pytest_plugins = ["tests.fixtures_postgres", "tests.browser_fixtures"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""The gate: holds back what has no consent, in the HTML and the headers that leave the server. Pure: bytes in, bytes out.
+"""The gate: holds back what has no consent, in the HTML and the headers that leave the server. Pure.
 
 `Gate` is built once per site from the services; it gives a `Rewriter` per response. `consentkit.gate.headers` does the
 same for response headers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Final
 
@@ -11,7 +11,7 @@ from consentkit.gate import scanner, vectors
 from consentkit.gate.memo import Memo, Recent
 from consentkit.gate.registry import Registry
 from consentkit.gate.rewrite import STRUCTURAL, Rewriter
-from consentkit.gate.scanner import Attribute, TagEnd, attributes
+from consentkit.gate.scanner import Attribute, attributes
 from consentkit.gate.urls import Target, opaque_text, plain_host, target
 from consentkit.gate.vectors import UNANSWERABLE, Context, Hold, Needs, Seen, Sight, Slot, Tag
 from consentkit.service import NECESSARY, Service
@@ -137,11 +137,11 @@ class Gate:
             host = host.partition(".")[2]
         return False
 
-    def services_in(self, code: bytes) -> tuple[Service, ...]:
-        """The services that an inline script gives away, remembered."""
-        found = self._codes.get(code)
+    def services_in(self, code: bytes, *, markup: bool = True) -> tuple[Service, ...]:
+        """The services that an inline script gives away, remembered. In `markup` character references may hide them."""
+        found = self._codes.get(code) if not markup else None
         if found is None:
-            found = tuple(self._registry.of_code(code))
+            found = tuple(self._registry.of_code(code, markup=markup))
             self._codes.put(code, found, size=len(code) + 100)
         return found
 
@@ -192,122 +192,79 @@ class Gate:
         first: dict[str, str] = {}
         for item in every:
             first.setdefault(item.name, item.value)
-        name_match = scanner.TAG_NAME.search(raw)
-        name = scanner.text(name_match[0].lower()) if name_match else ""
-        end = TagEnd(1)
-        end.find(raw)
+        name = scanner.name_of(raw)
         settings = first.get("data-consentkit") == "settings"
-        plain = Tag(
+        runs = name == "script" and vectors.runs(first)
+        code = runs and ("src" not in first or context.foreign)
+        found = _Found(marked="data-consent" in first or "data-consent-service" in first)
+        loads = runs if name == "script" else not vectors.moved(name, context).isdisjoint(first)
+        if loads:
+            for url in vectors.urls(name, first, foreign=context.foreign):
+                self._look(name, url, context, found)
+            if found.marked:
+                self._mark(first, found)
+            if name == "iframe" and "srcdoc" in first:
+                self._look_inside(first["srcdoc"], context, found)
+        services = tuple(found.services.values())
+        needs = (self.together(found.words, services) | found.extra) if loads else frozenset()
+        return Tag(
             name,
-            end.slash,
+            scanner.self_closing(raw),
             frozenset(first),
-            plain=name not in STRUCTURAL and not settings,
+            needs=needs or None,
+            held=self.held(raw, name, needs, every, context=context, services=services) if needs and not code else b"",
+            sights=tuple(found.sights),
+            code=code,
+            words=found.words,
+            services=services,
+            extra=frozenset(found.extra),
             settings=settings,
             base=first.get("href") if name == "base" else None,
             lang=first.get("lang", "").strip().lower() or None if name == "html" else None,
-        )
-        runs = name == "script" and vectors.runs(first)
-        urls = vectors.urls(name, first, foreign=context.foreign) if name != "script" or runs else []
-        code = runs and "src" not in first
-        words = first.get("data-consent", "").replace(",", " ").lower().split()
-        named = first.get("data-consent-service")
-        marked = bool(words or named) and (
-            runs if name == "script" else bool(vectors.moved(name, context) & first.keys())
-        )
-        srcdoc = first.get("srcdoc") if name == "iframe" else None
-        if not (urls or code or marked or srcdoc):
-            return plain
-        return self._judge(
-            raw, plain, every, first, urls, words if marked else [], named if marked else None, code, context
+            plain=not (needs or found.sights or settings or name in STRUCTURAL),
         )
 
-    def _judge(
-        self,
-        raw: bytes,
-        plain: Tag,
-        every: list[Attribute],
-        first: Mapping[str, str],
-        urls: list[str],
-        words: list[str],
-        named: str | None,
-        code: bool,
-        context: Context,
-    ) -> Tag:
-        services: dict[str, Service] = {}
-        sights: dict[Sight, None] = {}
-        extra: set[str] = set()
-        for url in urls:
-            self._look(plain.name, url, context, services, sights, extra, marked=bool(words or named))
+    def _mark(self, first: Mapping[str, str], found: _Found) -> None:
+        """What the page's author says: `data-consent` and `data-consent-service`."""
+        found.words = tuple(first.get("data-consent", "").replace(",", " ").lower().split())
+        named = first.get("data-consent-service")
         if named is not None:
             service = self._registry.services.get(named.strip().lower())
             if service is None:
-                extra.add(UNANSWERABLE)
+                found.extra.add(UNANSWERABLE)
             else:
-                services[service.id] = service
-        if plain.name == "iframe" and "srcdoc" in first:
-            self._look_inside(first["srcdoc"], context, services, sights, extra)
-        needs = self.together(words, services.values()) | extra
-        main = next(iter(services.values()), None)
-        return replace(
-            plain,
-            needs=needs or None,
-            held=self.held(raw, plain.name, needs, every, context, main) if needs or code else b"",
-            sights=tuple(sights),
-            code=code,
-            words=tuple(words),
-            services=tuple(services.values()),
-            extra=frozenset(extra),
-            plain=plain.plain and not needs and not sights,
-        )
+                found.services[service.id] = service
 
-    def _look(
-        self,
-        name: str,
-        url: str,
-        context: Context,
-        services: dict[str, Service],
-        sights: dict[Sight, None],
-        extra: set[str],
-        *,
-        marked: bool,
-    ) -> None:
+    def _look(self, name: str, url: str, context: Context, found: _Found) -> None:
         for base in context.bases or (None,):
             place = target(url, base)
             if place is None:
-                inside = opaque_text(url) if base is None or len(context.bases) == 1 else None
-                if inside:
+                if inside := opaque_text(url):
                     for service in self.services_in(inside.encode()):
-                        services[service.id] = service
-                        sights[(name, "", service.id)] = None
+                        found.services[service.id] = service
+                        found.sights[(name, "", service.id)] = None
                 continue
-            found = self._registry.of_target(place)
-            if found:
-                services[found.id] = found
-                sights[(name, place.host, found.id)] = None
+            known = self._registry.of_target(place)
+            if known:
+                found.services[known.id] = known
+                found.sights[(name, place.host, known.id)] = None
             elif not self._own(place.host):
-                sights[(name, place.host, None)] = None
-                if self._strict and not marked:
-                    extra.add(UNANSWERABLE)
+                found.sights[(name, place.host, None)] = None
+                if self._strict and not found.marked:
+                    found.extra.add(UNANSWERABLE)
 
-    def _look_inside(
-        self,
-        srcdoc: str,
-        context: Context,
-        services: dict[str, Service],
-        sights: dict[Sight, None],
-        extra: set[str],
-    ) -> None:
+    def _look_inside(self, srcdoc: str, context: Context, found: _Found) -> None:
         """Scan a frame's `srcdoc` as the page that it is: what it would need, the frame needs."""
         if context.depth >= _DEEPEST_SRCDOC:
-            extra.add(UNANSWERABLE)
+            found.extra.add(UNANSWERABLE)
             return
         inner = Rewriter(self, frozenset(), _nothing, document=False, context=replace(context, depth=context.depth + 1))
         inner.parts(srcdoc.encode())
-        extra |= inner.wanted
+        found.extra |= inner.wanted
         for seen in inner.seen:
-            sights[(seen.tag, seen.host, seen.service_id)] = None
+            found.sights[(seen.tag, seen.host, seen.service_id)] = None
             if seen.service_id is not None:
-                services[seen.service_id] = self._registry.services[seen.service_id]
+                found.services[seen.service_id] = self._registry.services[seen.service_id]
 
     def held(
         self,
@@ -315,25 +272,18 @@ class Gate:
         name: str,
         needs: Needs,
         every: list[Attribute],
+        *,
         context: Context,
-        service: Service | None,
+        services: tuple[Service, ...] = (),
     ) -> bytes:
         """The start tag as it goes out without consent."""
-        first: dict[str, str] = {}
-        for item in every:
-            first.setdefault(item.name, item.value)
-        marks = [b' data-consentkit-needs="', escape(" ".join(sorted(needs))).encode(), b'"']
+        at = scanner.name_end(raw)
+        out = [raw[:at], b' data-consentkit-needs="', escape(" ".join(sorted(needs))).encode(), b'"']
         if name == "script":
-            marks.insert(0, b' type="text/plain"')
+            out.insert(1, b' type="text/plain"')
         elif name == "iframe":
-            hold = Hold(service, needs, first, first.get("src", ""), context.lang)
-            page = self._placeholder(hold) if self._placeholder else b""
-            marks += [b' srcdoc="', _escape_attribute(page), b'"']
-            if "title" not in first and service is not None:
-                marks += [b' title="', escape(service.title).encode("ascii", "xmlcharrefreplace"), b'"']
+            out += self._stand_in(needs, every, context.lang, services)
         moved = vectors.moved(name, context)
-        out = [raw[: _name_end(raw)], *marks]
-        at = _name_end(raw)
         for item in every:
             if item.name in moved:
                 out += [raw[at : item.at], _OURS]
@@ -341,10 +291,29 @@ class Gate:
         out.append(raw[at:])
         return b"".join(out)
 
+    def _stand_in(
+        self, needs: Needs, every: list[Attribute], lang: str | None, services: tuple[Service, ...]
+    ) -> list[bytes]:
+        first = {item.name: item.value for item in reversed(every)}
+        service = services[0] if services else None
+        page = b""
+        if self._placeholder:
+            page = self._placeholder(Hold(service, needs, first, first.get("src", ""), lang))
+        marks = [b' srcdoc="', _escape_attribute(page), b'"']
+        if "title" not in first and service is not None:
+            marks += [b' title="', escape(service.title).encode("ascii", "xmlcharrefreplace"), b'"']
+        return marks
 
-def _name_end(raw: bytes) -> int:
-    found = scanner.TAG_NAME.match(raw, 1)
-    return found.end() if found else 1
+
+@dataclass(slots=True)
+class _Found:
+    """What the reading of one tag brought up."""
+
+    marked: bool
+    words: tuple[str, ...] = ()
+    services: dict[str, Service] = field(default_factory=dict)
+    sights: dict[Sight, None] = field(default_factory=dict)
+    extra: set[str] = field(default_factory=set)
 
 
 def _escape_attribute(page: bytes) -> bytes:

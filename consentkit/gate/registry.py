@@ -66,10 +66,10 @@ class Registry:
         place = target(url)
         return self.of_target(place) if place else None
 
-    def of_code(self, code: bytes) -> list[Service]:
+    def of_code(self, code: bytes, *, markup: bool = True) -> list[Service]:
         """The services that an inline script gives away, by their markers or by a URL of theirs in its text."""
         found: dict[str, Service] = {}
-        for text in {code, _unescaped(code)}:
+        for text in {code, _unescaped(code)} if markup else (code,):
             if self._any_marker is not None and self._any_marker.search(text):
                 found.update((service.id, service) for marker, service in self._markers if marker in text)
             for item in _HOST_IN_CODE.finditer(text):

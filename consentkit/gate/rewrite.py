@@ -22,12 +22,12 @@ MAX_SEEN: Final = 256
 
 _PIECE: Final = 64 * 1024  # longer input is cut, so that nothing longer than MAX_HOLD is ever decided in one go
 
-_HEADISH = frozenset("html head base basefont bgsound link meta noframes noscript script style template title".split())
+_HEADISH = scanner.words("html head base basefont bgsound link meta noframes noscript script style template title")
 _ENDS_THAT_IMPLY = frozenset({"body", "html", "br"})
 _RAW_NAMES = frozenset(scanner.RAW_TEXT.split())
 _IN_SELECT = _RAW_NAMES - {"textarea"} | {"noscript", "plaintext", "svg", "math"}
-STRUCTURAL = _RAW_NAMES | frozenset(
-    "script noscript plaintext svg math template select frameset col html body base".split()
+STRUCTURAL = _RAW_NAMES | scanner.words(
+    "script noscript plaintext svg math template select frameset col html body base"
 )
 _MOST_BASES = 8
 
@@ -71,8 +71,8 @@ class Rewriter:
         self._settings = False
         self._frames = False
         self._footer = True
-        self._phase = _BODY if document is False else _HEAD
-        self._fresh = document is not False
+        self._phase = _BODY if nested else _HEAD
+        self._fresh = not nested
         self._foreign = foreign or Foreign()
         self._templates = 0
         self._select = 0
@@ -190,11 +190,11 @@ class Rewriter:
     def _settle(self) -> None:
         """Choose the expression for the state that the document is in."""
         if self._foreign.stack or self._foreign.unsure or self._bases:
-            self._match = scanner.CAREFUL.match
+            self._match = scanner.careful
         elif self._phase < _BODY and not self._templates:
-            self._match = scanner.PREAMBLE.match
+            self._match = scanner.preamble
         else:
-            self._match = scanner.FAST.match
+            self._match = scanner.fast
         self._watchful = self._phase < _BODY or bool(self._foreign.stack)
         lang = self._lang
         careful = bool(self._foreign.stack) or self._foreign.unsure
@@ -219,7 +219,7 @@ class Rewriter:
                     raw = bytes(source[start:at])
                     tag = self._memo.get(raw) or self._gate.tag(raw, self._context, self._memo)
                     if self._watchful or not tag.plain:
-                        self._start_tag(source, start, at, raw, tag)
+                        self._start_tag(source, start, raw, tag)
             elif at >= len(source) or (at := self._stop(source, at)) < 0:
                 return self._waiting if at < 0 else at
         return at
@@ -233,7 +233,7 @@ class Rewriter:
 
     def _stop(self, source: bytes | bytearray, at: int) -> int:
         """Something that is no whole tag stopped the expression at `at`. Gives where to go on, or -1: it is to wait."""
-        if self._match == scanner.PREAMBLE.match:
+        if self._match == scanner.preamble:
             whole = scanner.MARKUP.match(source, at)
             if self._document is None and scanner.DOCTYPE.match(source, at):
                 self._document = True
@@ -295,9 +295,9 @@ class Rewriter:
         self._mode = _DATA
         raw = bytes(source[start:end])
         if self._closing:
-            self._end_tag(source, start, _name_of(raw))
+            self._end_tag(source, start, scanner.name_of(raw))
         else:
-            self._start_tag(source, start, end, raw, self._gate.tag(raw, self._context, self._memo))
+            self._start_tag(source, start, raw, self._gate.tag(raw, self._context, self._memo))
         return end, True
 
     def _too_long(self, source: bytes | bytearray, start: int) -> None:
@@ -352,7 +352,7 @@ class Rewriter:
         if self._held:
             raw, tag = self._held
             needs = self._gate.together(tag.words, tag.services) | tag.extra | {UNANSWERABLE}
-            self._hold_back(source, self._start, self._start + len(raw), raw, tag, needs)
+            self._hold_back(source, raw, tag, needs)
             self._held = None
         self._emit(source, self._text)
         self._doing = _STREAM if self._doing == _CODE else _DROP
@@ -362,13 +362,16 @@ class Rewriter:
         """The text of an inline script, of a `<noscript>`, or of raw text that some parsers read as markup."""
         if self._held:
             raw, tag = self._held
-            services = {service.id: service for service in (*tag.services, *self._gate.services_in(text))}
+            services = {
+                service.id: service
+                for service in (*tag.services, *self._gate.services_in(text, markup=self._doing == _BOTH))
+            }
             needs = self._gate.together(tag.words, services.values()) | tag.extra
             gated = not needs <= self._granted
-            for service in services.values():
-                self._see(source, self._start, ("script", "", service.id), gated=gated)
+            for sight in (*tag.sights, *(("script", "", service_id) for service_id in services)):
+                self._see(source, self._start, sight, gated=gated)
             if gated:
-                self._hold_back(source, self._start, self._start + len(raw), raw, tag, needs)
+                self._hold_back(source, raw, tag, needs)
             self._held = None
         if self._doing == _BOTH:
             self._emit(source, self._text)
@@ -413,7 +416,8 @@ class Rewriter:
 
     # -- tags
 
-    def _start_tag(self, source: bytes | bytearray, start: int, end: int, raw: bytes, tag: Tag) -> None:
+    def _start_tag(self, source: bytes | bytearray, start: int, raw: bytes, tag: Tag) -> None:
+        end = start + len(raw)
         self._before(source, start, tag.name, closing=False)
         if tag.settings and not self._templates and not self._nested:
             self._settings = True
@@ -432,9 +436,9 @@ class Rewriter:
             self._enter(source, end, tag)
         self._after(source, end, tag.name)
 
-    def _hold_back(self, source: bytes | bytearray, start: int, end: int, raw: bytes, tag: Tag, needs: Needs) -> None:
-        held = self._gate.held(raw, tag.name, needs, attributes(raw), self._context, None)
-        self._put(source, start, end, held)
+    def _hold_back(self, source: bytes | bytearray, raw: bytes, tag: Tag, needs: Needs) -> None:
+        held = self._gate.held(raw, tag.name, needs, attributes(raw), context=self._context)
+        self._put(source, self._start, self._start + len(raw), held)
         self.gated = True
         self.wanted |= needs
 
@@ -577,11 +581,6 @@ class Rewriter:
             self._emit(source, len(source))
         self._buffer = bytearray()
         self._mode = _PLAIN
-
-
-def _name_of(raw: bytes) -> str:
-    found = scanner.TAG_NAME.search(raw)
-    return scanner.text(found[0].lower()) if found else ""
 
 
 def _nothing(slot: Slot) -> bytes:

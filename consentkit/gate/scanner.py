@@ -12,7 +12,8 @@ Repeating a single character class possessively is sound everywhere.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 from consentkit.gate.urls import unescape_attribute
 
@@ -20,103 +21,163 @@ WS = rb"\t\n\f\r "
 _END = rb"(?=[" + WS + rb"/>])"
 
 
-def _any_case(words: str) -> bytes:
-    """`(?:…|…)` of the words, any letter in either case, without the slower IGNORECASE machinery."""
-    return b"(?:%s)" % b"|".join(
-        b"".join(
-            b"[%c%c]" % (ord(char), ord(char.upper())) if char.isalpha() else re.escape(char.encode()) for char in word
-        )
-        for word in words.split()
-    )
+def words(text: str) -> frozenset[str]:
+    """The words of `text`."""
+    return frozenset(text.split())
+
+
+def _any_case(names: str) -> bytes:
+    """One of the names in any case, branching letter by letter so that `re` gives up at the first wrong one."""
+    heads: dict[str, list[str]] = {}
+    for name in names.split():
+        heads.setdefault(name[0], []).append(name[1:])
+    branches = []
+    for head, tails in heads.items():
+        letter = f"[{head}{head.upper()}]" if head.isalpha() else re.escape(head)
+        rest = _any_case(" ".join(filter(None, tails))) if any(tails) else b""
+        branches.append(letter.encode() + (b"(?:%s)?+" % rest if rest and "" in tails else rest))
+    return b"(?:%s)" % b"|".join(branches)
 
 
 def _many(item: bytes) -> bytes:
     return b"(?>(?:" + item + b")*)"
 
 
+# A tag, exactly.
 _VALUE = rb"""(?:"[^"]*+"|'[^']*+'|[^\t\n\f\r >"'][^\t\n\f\r >]*+|(?=>))"""
-_ATTRIBUTE = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+[\t\n\f\r ]*+(?:=[\t\n\f\r ]*+" + _VALUE + rb"|(?!=))"
-_REST = _many(rb"[\t\n\f\r /]++|" + _ATTRIBUTE) + rb">"
+_AFTER_NAME = rb"""(?:="[^"]*+"|[\t\n\f\r ]*+(?:=[\t\n\f\r ]*+""" + _VALUE + rb"|(?!=)))"
+_ATTRIBUTE = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+" + _AFTER_NAME
+_REST = _many(rb"[\t\n\f\r /]*+" + _ATTRIBUTE) + rb"[\t\n\f\r /]*+>"
 _NAME = rb"[a-zA-Z][^\t\n\f\r />]*+"
 _TAG = rb"(?:<(/?)(" + _NAME + rb")" + _REST + rb")?"
+
+# What is no tag.
 _COMMENT = rb"!--(?:>|->|" + _many(rb"[^-]++|-(?!-!?>)") + rb"--!?>)"
 _LITERAL = rb"(?=[^a-zA-Z/!?])"
 _BOGUS_END = rb"/(?:>|[^a-zA-Z>][^>]*+>)"
 _PI = rb"\?[^>]*+>"
 
+# A tag of which nothing can load from elsewhere. It may be a narrower expression than the truth (a tag without white
+# space between its attributes is not "plain"), never a wider one.
+#
 # URLs that stay on the site whatever it is called: they begin like a path, never like a scheme or a host.
 _HOME = rb"(?:/(?=[A-Za-z0-9_.~%-])|[A-Za-z0-9_.-]++(?=[/?#])|[?#]|data:)"
 _HOME_URL = (
     rb"""(?:"(?:""" + _HOME + rb"""[^"]*+|[A-Za-z0-9_.-]*+)"|'(?:""" + _HOME + rb"""[^']*+|[A-Za-z0-9_.-]*+)')"""
 )
 _HOME_SET = rb'"' + _many(rb"[A-Za-z0-9_.,~%?=#@+ \n\t()!;-]++|/(?!/)|&amp;") + rb'"'
-
-_LOADING = _any_case("src srcset poster background ping http-equiv") + rb"(?=[\t\n\f\r />=])"
+_TELLING = (
+    b"(?:"
+    + _any_case("src srcset poster background ping http-equiv")
+    + rb"(?=[\t\n\f\r />=])|"
+    + _any_case("data-consent")
+    + b")"
+)
+# Attribute names that are none of those by their first letters alone; the commonest case, and much quicker.
+_MORE = rb"[^\t\n\f\r />=]*+"
+_UNTELLING = (
+    rb"(?:[^\t\n\f\r />sSpPbBhHdD]"
+    + _MORE
+    + rb"|[hH][^tT\t\n\f\r />=]"
+    + _MORE
+    + rb"|[sS][^rR\t\n\f\r />=]"
+    + _MORE
+    + rb"|[dD][aA][tT][aA]-[^cC\t\n\f\r />=]"
+    + _MORE
+    + rb"|[pP][^oOiI\t\n\f\r />=]"
+    + _MORE
+    + rb"|[bBdD][^aA\t\n\f\r />=]"
+    + _MORE
+    + rb")"
+)
 _PLAIN_REST = (
     _many(
-        rb"[\t\n\f\r /]++|(?!"
-        + _LOADING
-        + rb"|"
-        + _any_case("data-consent")
+        rb" "
+        + _UNTELLING
+        + rb"""="[^"]*+"| src="/(?=[A-Za-z0-9_.~%-])[^"]*+"|[\t\n\f\r /][\t\n\f\r /]*+(?:"""
+        + _UNTELLING
+        + _AFTER_NAME
+        + rb"|(?!"
+        + _TELLING
         + rb")"
         + _ATTRIBUTE
         + rb"|(?:src|poster)="
         + _HOME_URL
         + rb"|srcset="
         + _HOME_SET
+        + rb")"
     )
-    + rb">"
+    + rb"[\t\n\f\r /]*+>"
 )
 
 RAW_TEXT = "style title textarea xmp iframe noembed noframes"
 _RETURNED = RAW_TEXT + " script noscript plaintext link object embed svg math base template select frameset frame col"
-_FAST_TAGS = rb"(?!" + _any_case(_RETURNED) + _END + rb")" + _NAME + _PLAIN_REST
-_FAST_ENDS = rb"/(?!" + _any_case("template select body") + _END + rb")" + _NAME + _REST
-
-_SVG_SIMPLE = (
-    _any_case(
-        "path g circle rect line polygon polyline ellipse defs use symbol lineargradient radialgradient stop"
-        " clippath mask text tspan"
-    )
-    + _END
+# Element names that are none of those by their first letters; and short ones, which what follows delimits.
+_QUICK_NAME = (
+    rb"(?:[adghjkqruvwyzADGHJKQRUVWYZ]|[b-pst-xB-PST-X][dghjknpqsuwyzDGHJKNPQSUWYZ0-9]|[tT][rRaA]|[lL][aAeE]"
+    rb"|[fF][oOiI]|[iI][mM]|[nN][aA]|[bB][rRlL]|[oO][lL]|[sS][mM]|[sS][tT][rR]|[sS][eE][cC]|[mM][eE])[^\t\n\f\r />]*+"
 )
-_SVG_REST = (
+_SHORT_NAME = rb"(?:[pPbBiI]|[lL][iI]|[eE][mM])"
+_FAST_TAG = (
+    rb"(?:" + _QUICK_NAME + rb"|(?!" + _any_case(_RETURNED) + _END + rb")" + _NAME + rb")(?:>|" + _PLAIN_REST + rb")"
+)
+_FAST_SHORT = _SHORT_NAME + rb"(?:>|" + _PLAIN_REST + rb")"
+_FAST_END = (
+    rb"/(?:(?:[ac-ru-zAC-RU-Z]|[sStT][^eE\t\n\f\r />]|[bB][^oO\t\n\f\r />])[^\t\n\f\r />]*+|(?!"
+    + _any_case("template select body")
+    + _END
+    + rb")"
+    + _NAME
+    + rb")(?:>|"
+    + _REST
+    + rb")"
+)
+
+# A whole icon, and a whole list of options: nothing in them is read in another way, so neither need stop us.
+_SHAPE = _any_case(
+    "path g circle rect line polygon polyline ellipse defs use symbol lineargradient radialgradient stop clippath mask"
+    " text tspan"
+)
+_HERE = rb'(?:xlink:)?href="(?:#|/(?=[A-Za-z0-9_.~%-]))[^"]*+"'
+_SHAPE_REST = (
     _many(
-        rb"[\t\n\f\r /]++|(?!(?:[xX][lL][iI][nN][kK]:)?[hH][rR][eE][fF](?=[\t\n\f\r />=])|"
-        + _LOADING
-        + rb"|"
-        + _any_case("data-consent")
+        rb"[\t\n\f\r /][\t\n\f\r /]*+(?:(?!(?:[xX][lL][iI][nN][kK]:)?+[hH][rR][eE][fF](?=[\t\n\f\r />=])|"
+        + _TELLING
         + rb")"
         + _ATTRIBUTE
-        + rb'|(?:xlink:)?href="(?:#|/(?=[A-Za-z0-9_.~%-]))[^"]*+"'
+        + rb"|"
+        + _HERE
+        + rb")"
     )
-    + rb">"
+    + rb"[\t\n\f\r /]*+>"
 )
-_SVG_ATOM = (
+_ICON = (
     rb"[sS][vV][gG]"
-    + _END
-    + _SVG_REST
+    + _SHAPE_REST
     + rb"(?<!/>)"
-    + _many(
-        rb"[^<]++|</"
-        + _SVG_SIMPLE
-        + _REST
-        + rb"|<"
-        + _SVG_SIMPLE
-        + _SVG_REST
-        + rb"|<title>[^<]*+</title>|<desc>[^<]*+</desc>"
-    )
-    + rb"</[sS][vV][gG]>"
+    + _many(rb"[^<]*+<(?:/" + _SHAPE + rb">|" + _SHAPE + _SHAPE_REST + rb"|title>[^<]*+</title>|desc>[^<]*+</desc>)")
+    + rb"[^<]*+</[sS][vV][gG]>"
+)
+_OPTION = _any_case("option optgroup hr")
+_OPTIONS = (
+    rb"[sS][eE][lL][eE][cC][tT]"
+    + _PLAIN_REST
+    + _many(rb"[^<]*+<(?:/" + _OPTION + rb">|" + _OPTION + _PLAIN_REST + rb")")
+    + rb"[^<]*+</[sS][eE][lL][eE][cC][tT]>"
 )
 
 FAST = re.compile(
     _many(
-        rb"[^<]++|<(?:"
-        + _FAST_TAGS
+        rb"[^<]*+<(?:"
+        + _FAST_END
         + rb"|"
-        + _FAST_ENDS
+        + _FAST_SHORT
         + rb"|"
-        + _SVG_ATOM
+        + _FAST_TAG
+        + rb"|"
+        + _ICON
+        + rb"|"
+        + _OPTIONS
         + rb"|"
         + _COMMENT
         + rb"|!(?!--)[^>]*+>|"
@@ -127,6 +188,7 @@ FAST = re.compile(
         + _PI
         + rb")"
     )
+    + rb"[^<]*+"
     + _TAG
 )
 """Eats everything that can't matter in the body of a page; then gives the tag that stopped it, if it is whole."""
@@ -151,6 +213,12 @@ PREAMBLE = re.compile(
     _many(rb"[\t\n\f\r ]++|<(?:" + _COMMENT + rb"|[mM][eE][tT][aA]" + _END + _PLAIN_REST + rb")") + _TAG
 )
 """For the head: eats white space, comments and plain `<meta>`, and stops at anything else."""
+
+Eat = Callable[[bytes | bytearray, int], re.Match[bytes]]
+fast = cast(Eat, FAST.match)
+careful = cast(Eat, CAREFUL.match)
+preamble = cast(Eat, PREAMBLE.match)
+# They always match, if only nothing.
 
 MARKUP = re.compile(rb"<(?:" + _COMMENT + rb"|!(?!--)[^>]*+>|" + _BOGUS_END + rb"|" + _PI + rb")")
 """One comment, doctype or bogus comment."""
@@ -187,30 +255,36 @@ class Attribute(NamedTuple):
 def attributes(tag: bytes) -> list[Attribute]:
     """All attributes of a whole tag in order, duplicates too (of which only the first counts to a browser)."""
     found = TAG_NAME.search(tag)
-    start = found.end() if found else len(tag)
-    return (
-        [
-            Attribute(item.start(1), text(item[1]).lower() if item[1].isascii() else _lower(item[1]), _value(item))
-            for item in ATTRIBUTE.finditer(tag, start)
-        ]
-        if tag[start : start + 1] != b">"
-        else []
-    )
+    if found is None or tag[found.end()] == 0x3E:
+        return []
+    return [
+        Attribute(item.start(1), text(item[1].lower()), unescape_attribute(text(item[last])) if last > 1 else "")
+        for item in ATTRIBUTE.finditer(tag, found.end())
+        if (last := item.lastindex)
+    ]
 
 
-def _lower(name: bytes) -> str:
-    return text(name.lower())  # bytes.lower() touches ASCII letters only, as the tokenizer does
+def name_end(tag: bytes) -> int:
+    """Where the name of a start tag ends."""
+    found = TAG_NAME.match(tag, 1)
+    return found.end() if found else 1
 
 
-def _value(item: re.Match[bytes]) -> str:
-    if item.lastindex == 1:
-        return ""
-    return unescape_attribute(text(item[item.lastindex or 1]))
+def name_of(tag: bytes) -> str:
+    """The name of a whole tag, in lower case."""
+    found = TAG_NAME.search(tag)
+    return text(found[0].lower()) if found else ""
+
+
+def self_closing(tag: bytes) -> bool:
+    """Whether a whole tag ends in a slash of its own, not of an unquoted value."""
+    return tag[-2:] == b"/>" and (end := TagEnd(1)).find(tag) > 0 and end.slash
 
 
 def text(data: bytes) -> str:
     """Bytes as text: UTF-8, what isn't UTF-8 replaced. Nothing that decides a host lies outside ASCII otherwise."""
-    return data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    found = data.decode("utf-8", "replace")
+    return found.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in found else found
 
 
 class TagEnd:
@@ -342,23 +416,25 @@ class RawEnd:
             elif self.escape == 2:
                 self.escape = 1
             else:
-                return found.start()
+                self.at = found.start()
+                return self.at
         return -1
 
 
 # -- Foreign content ---------------------------------------------------------------------------------------------
 
-_VOID = frozenset(
-    "area base basefont bgsound br col embed frame hr image img input keygen link meta param source track wbr".split()
+_VOID = words(
+    "area base basefont bgsound br col embed frame hr image img input keygen link meta param source track wbr"
 )
-_BREAKOUT = frozenset(
+_BREAKOUT = words(
     "b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta"
-    " nobr ol p pre ruby s small span strong strike sub sup table tt u ul var".split()
+    " nobr ol p pre ruby s small span strong strike sub sup table tt u ul var"
 )
-_INTEGRATION = {"s": frozenset({"foreignobject", "desc", "title"}), "m": frozenset("mi mo mn ms mtext".split())}
-_IMPLIED = frozenset("p li dd dt option optgroup rb rp rt rtc".split())
-_CELLS = frozenset("caption col colgroup tbody td tfoot th thead tr table".split())
-_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
+_INTEGRATION = {"s": frozenset({"foreignobject", "desc", "title"}), "m": words("mi mo mn ms mtext")}
+_IMPLIED = words("p li dd dt option optgroup rb rp rt rtc")
+_CELLS = words("caption col colgroup tbody td tfoot th thead tr")
+_GLYPHS = words("mglyph malignmark")
+_FORMATTING = words("a b big code em font i nobr s small strike strong tt u")
 
 
 class Foreign:
@@ -418,9 +494,7 @@ class Foreign:
 
     def _start_html(self, name: str) -> None:
         stack = self.stack
-        if stack[-1][1] == "m" and name in ("mglyph", "malignmark"):
-            self.give_up()
-        elif name in _CELLS and name != "table" and ("table", "h") not in stack:
+        if (stack[-1][1] == "m" and name in _GLYPHS) or (name in _CELLS and ("table", "h") not in stack):
             self.give_up()
         elif name not in _VOID:
             if name in _IMPLIED and stack[-1] == (name, "h"):

@@ -20,10 +20,8 @@ _TAB_OR_NEWLINE = str.maketrans("", "", "\t\n\r")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SPECIAL = frozenset({"http", "https", "ws", "wss", "ftp"})
 _SIMPLE = re.compile(r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)+)((?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*+)*+/?)(?=[?#]|\Z)")
-_IGNORED_IN_HOSTS = dict.fromkeys(
-    [0xAD, 0x34F, 0x180B, 0x180C, 0x180D, 0x180F, 0x200B, 0x200C, 0x200D, 0x2060, 0x2064, 0xFEFF]
-    + list(range(0xFE00, 0xFE10))
-)
+_INVISIBLE = "\xad\u034f\u180b\u180c\u180d\u180f\u200b\u200c\u200d\u2060\u2064\ufeff"
+_IGNORED_IN_HOSTS = dict.fromkeys([*map(ord, _INVISIBLE), *range(0xFE00, 0xFE10)])
 _REFERENCE = re.compile(r"&(#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|[A-Za-z][A-Za-z0-9]*;?)")
 _WINDOWS_1252 = {
     0x80 + offset: char

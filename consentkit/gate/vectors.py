@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from consentkit.gate.scanner import words
 from consentkit.gate.urls import Target, candidates, refresh_url
 from consentkit.service import Service
 
@@ -91,19 +92,19 @@ class Context:
     """How many `srcdoc` this is inside of."""
 
 
-_JAVASCRIPT = frozenset(
+_JAVASCRIPT = words(
     "application/ecmascript application/javascript application/x-ecmascript application/x-javascript text/ecmascript"
     " text/javascript text/javascript1.0 text/javascript1.1 text/javascript1.2 text/javascript1.3 text/javascript1.4"
-    " text/javascript1.5 text/jscript text/livescript text/x-ecmascript text/x-javascript module".split()
+    " text/javascript1.5 text/jscript text/livescript text/x-ecmascript text/x-javascript module"
 )
-_LINKS_THAT_ONLY_POINT = frozenset(
+_LINKS_THAT_ONLY_POINT = words(
     "alternate amphtml author bookmark canonical edituri external help license me next nofollow noopener noreferrer"
     " opener pingback prev privacy-policy profile search self shortlink tag terms-of-service up webmention wlwmanifest"
-    " https://api.w.org/".split()
+    " https://api.w.org/"
 )
-HREF_LOADS = frozenset(
+HREF_LOADS = words(
     "image use feimage script cursor tref pattern filter lineargradient radialgradient textpath mpath video audio"
-    " source link".split()
+    " source link"
 )
 _MOVED = {
     "script": frozenset({"src", "type", "href", "xlink:href"}),

@@ -49,5 +49,9 @@ class EvidenceUnavailable(ConsentKitError):
     """Neither the database nor the local journal could keep the event; the choice must not be taken."""
 
 
+class ForeignTables(ConsentKitError):
+    """The SQLite file belongs to another application, whose tables have the names of ours."""
+
+
 class SchemaOutdated(ConsentKitError):
     """The database has an older schema than this release; `consentkit db upgrade` brings it up to date."""

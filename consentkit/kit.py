@@ -22,7 +22,7 @@ from consentkit.service import NECESSARY, Duration, Item, Service, Text
 from consentkit.settings import Settings, ephemeral_key, is_local
 from consentkit.settings import Site as SiteSettings
 from consentkit.store import Store
-from consentkit.tokens import Tokens
+from consentkit.tokens import Tokens, Use
 from consentkit.web import notices
 from consentkit.web.flow import PageFlow
 from consentkit.web.inserts import Inserts
@@ -100,8 +100,9 @@ class ConsentKit:
         return tuple(self._sites)
 
     def healthy(self) -> Mapping[str, bool]:
-        """Whether the database answers and the keys are the owner's own."""
-        return {"database": self.store.healthy(), "keys": bool(self.settings.secret_keys)}
+        """Whether the database answers and what the keys sign can be read again."""
+        keys = self.tokens.read(Use.NOTICE, self.tokens.sign(Use.NOTICE, b"health")) == b"health"
+        return {"database": self.store.healthy(), "keys": keys}
 
     def close(self) -> None:
         """Write what is queued and let go of the database."""

@@ -40,7 +40,7 @@ class Rule:
 
 RULES: Final = (
     Rule(
-        "consentkit_consent_event",
+        "consent_event",
         KEEP_EVENTS,
         {"nl": "het einde van de geldigheid", "en": "the end of validity"},
         {
@@ -49,13 +49,13 @@ RULES: Final = (
         },
     ),
     Rule(
-        "consentkit_notice",
+        "notice",
         None,
         {"nl": "weg met het laatste bewijs dat ernaar verwijst", "en": "goes with the last record that refers to it"},
         {"nl": "laten zien wat gevraagd is", "en": "showing what was asked"},
     ),
     Rule(
-        "consentkit_consent_count",
+        "consent_count",
         KEEP_COUNTS,
         {"nl": "de dag van de telling", "en": "the day that is counted"},
         {
@@ -64,19 +64,19 @@ RULES: Final = (
         },
     ),
     Rule(
-        "consentkit_chain_head",
+        "chain_head",
         None,
         {"nl": "weg met de site", "en": "goes with the site"},
         {"nl": "begin en einde van het logboek; geen persoonsgegevens", "en": "ends of the log; no personal data"},
     ),
     Rule(
-        "consentkit_journal",
+        "journal",
         None,
         {"nl": "weg zodra de database alles heeft", "en": "goes as soon as the database has it all"},
         {"nl": "niets verliezen tijdens een storing", "en": "losing nothing while the database is away"},
     ),
     Rule(
-        "consentkit_retention",
+        "retention",
         None,
         {"nl": "leeg buiten een opschoning", "en": "empty outside a purge"},
         {"nl": "verwijderen alleen na afloop van de termijn", "en": "deleting only what is over its period"},

@@ -1,4 +1,4 @@
-"""The tables of the evidence. `consentkit_notice` and `consentkit_consent_event` refuse UPDATE and DELETE."""
+"""The tables of the evidence. `notice` and `consent_event` refuse UPDATE and DELETE."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consentkit.store import Table, UTCDateTime, table_of
 class NoticeRow(Table, table=True):
     """What visitors were shown, once per SHA-256 of its body."""
 
-    __tablename__ = "consentkit_notice"
+    __tablename__ = "notice"
 
     hash: str = Field(primary_key=True)
     body: str = Field(sa_type=Text)
@@ -22,7 +22,7 @@ class NoticeRow(Table, table=True):
 class EventRow(Table, table=True):
     """One event of one record; `hash` covers every other column and the hash of the event before it in the site."""
 
-    __tablename__ = "consentkit_consent_event"
+    __tablename__ = "consent_event"
 
     site: str = Field(primary_key=True)
     seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -31,7 +31,7 @@ class EventRow(Table, table=True):
     state: str
     at: datetime = Field(sa_type=UTCDateTime)
     purposes: str = Field(sa_type=Text)
-    notice_hash: str = Field(foreign_key="consentkit_notice.hash", index=True)
+    notice_hash: str = Field(foreign_key="notice.hash", index=True)
     language: str
     ui_build: str
     method: str
@@ -45,7 +45,7 @@ class EventRow(Table, table=True):
 class HeadRow(Table, table=True):
     """Where a site's chain ends (`seq`, `hash`) and what retention cut off its front (`base_seq`, `base_hash`)."""
 
-    __tablename__ = "consentkit_chain_head"
+    __tablename__ = "chain_head"
 
     site: str = Field(primary_key=True)
     seq: int = Field(sa_type=BigInteger)
@@ -57,7 +57,7 @@ class HeadRow(Table, table=True):
 class CountRow(Table, table=True):
     """How many refused on a day: all that is kept of a refusal."""
 
-    __tablename__ = "consentkit_consent_count"
+    __tablename__ = "consent_count"
 
     site: str = Field(primary_key=True)
     day: date = Field(primary_key=True)
@@ -69,7 +69,7 @@ class CountRow(Table, table=True):
 class JournalRow(Table, table=True):
     """How many lines of a local journal are in the database already; gone when the journal is."""
 
-    __tablename__ = "consentkit_journal"
+    __tablename__ = "journal"
 
     name: str = Field(primary_key=True)
     lines: int = Field(sa_type=BigInteger)
@@ -79,7 +79,7 @@ class JournalRow(Table, table=True):
 class RetentionRow(Table, table=True):
     """The triggers' permission to delete: exists only inside the transaction of a purge, names how far it may go."""
 
-    __tablename__ = "consentkit_retention"
+    __tablename__ = "retention"
 
     site: str = Field(primary_key=True)
     seq: int = Field(sa_type=BigInteger)

@@ -14,8 +14,8 @@ from sqlmodel import SQLModel
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-PREFIX = "consentkit_"
-"""Every table of ours starts with this; migrations look at nothing else."""
+SCHEMA = "consentkit"
+"""Where our tables stand on PostgreSQL, apart from the host's. On SQLite they have a file of their own."""
 
 metadata = MetaData(
     naming_convention={

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from consentkit.errors import ConsentKitError, SchemaOutdated, SettingsError
 from consentkit.store import migrations
+from consentkit.store.base import SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -166,10 +167,17 @@ def _postgres_engine(address: URL) -> Engine:
     arguments = {"connect_timeout": 2, "tcp_user_timeout": 2000, "application_name": "consentkit"}
     arguments = {name: value for name, value in arguments.items() if name not in address.query}
     try:
-        return create_engine(address, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
+        engine = create_engine(address, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
     except ModuleNotFoundError as error:
         problem = "database.url needs the driver psycopg: pip install 'consentkit[postgres]'"
         raise SettingsError([problem], source="database") from error
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        # For this transaction only: a pooler may hand the session to somebody else afterwards.
+        connection.exec_driver_sql(f"SET LOCAL search_path TO {SCHEMA}, public")
+
+    return engine
 
 
 def _sqlite_engine(address: URL) -> Engine:

@@ -51,7 +51,9 @@ MAX_BODY = 16 * 1024
 POSTS_PER_CLIENT = "600/minute"
 """A whole school can stand behind one address; this stops a script, not a class."""
 
-_NEEDS_NOTICE = {Decision.ACCEPT, Decision.REFUSE, Decision.SAVE, Decision.ALLOW}
+_NEEDS_NOTICE = frozenset(Decision) - {Decision.WITHDRAW}
+"""Taking everything back answers no question: it may come from any page, at any time (GDPR art. 7(3))."""
+
 _SAFE = {"GET", "HEAD"}
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -197,7 +199,7 @@ class Pages:
     def _answered_notice(
         self, visit: _Visit, fields: list[tuple[str, str]], decision: Decision, now: datetime
     ) -> tuple[notices.Shown | None, Notice]:
-        """The question this is an answer to. Taking consent back needs none (GDPR art. 7(3): as easy as giving)."""
+        """The question this is an answer to. Withdrawing needs none."""
         if decision not in _NEEDS_NOTICE:
             return None, visit.site.notices[visit.lang]
         token = next((value for name, value in fields if name == "notice" and value), None)
@@ -423,4 +425,3 @@ def _plain(event: ConsentEvent) -> dict[str, Any]:
         for name, value in asdict(event).items()
         if name != "nonce"
     }
-

@@ -220,7 +220,7 @@ def test_verify_finds_what_somebody_changed_in_the_database(run: Run, configured
     with sqlite3.connect(configured / "consentkit.db") as connection:
         for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             connection.execute(f'drop trigger "{trigger}"')
-        connection.execute("update consentkit_consent_event set method = 'banner.accept' where seq = 2")
+        connection.execute("update consent_event set method = 'banner.accept' where seq = 2")
 
     code, out, _ = run("records", "verify")
 
@@ -231,7 +231,7 @@ def test_verify_finds_what_somebody_changed_in_the_database(run: Run, configured
 def test_purge_counts_first_and_then_deletes_what_is_over_its_period(run: Run, configured: Path) -> None:
     site = filled(configured)
     with sqlite3.connect(configured / "consentkit.db") as connection:
-        before: Any = connection.execute("select count(*) from consentkit_consent_event").fetchone()
+        before: Any = connection.execute("select count(*) from consent_event").fetchone()
 
     code, out, _ = run("purge", "--dry-run", "--json")
 

@@ -45,25 +45,23 @@ def tampering(store: Store) -> Iterator[Engine]:
     engine = create_engine(store.engine.url)
     with engine.begin() as connection:
         if store.sqlite:
-            for table in ("consentkit_consent_event", "consentkit_notice"):
+            for table in ("consent_event", "notice"):
                 connection.exec_driver_sql(f"DROP TRIGGER {table}_no_update")
                 connection.exec_driver_sql(f"DROP TRIGGER {table}_no_delete")
         else:
-            for table in ("consentkit_consent_event", "consentkit_notice"):
+            for table in ("consent_event", "notice"):
                 connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-            connection.exec_driver_sql(
-                "ALTER TABLE consentkit_consent_event DROP CONSTRAINT fk_consentkit_consent_event_notice_hash"
-            )
-        for table in ("consentkit_consent_event", "consentkit_notice", "consentkit_chain_head"):
+            connection.exec_driver_sql("ALTER TABLE consent_event DROP CONSTRAINT fk_consent_event_notice_hash")
+        for table in ("consent_event", "notice", "chain_head"):
             connection.exec_driver_sql(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")
     yield engine
     engine.dispose()
 
 
 def restore(connection: Connection) -> None:
-    for table in ("consentkit_consent_event", "consentkit_notice", "consentkit_chain_head"):
+    for table in ("consent_event", "notice", "chain_head"):
         connection.exec_driver_sql(f"DELETE FROM {table}")
-    for table in ("consentkit_notice", "consentkit_consent_event", "consentkit_chain_head"):
+    for table in ("notice", "consent_event", "chain_head"):
         connection.exec_driver_sql(f"INSERT INTO {table} SELECT * FROM kept_{table}")
 
 
@@ -174,7 +172,7 @@ def misquote(connection: Connection, dice: random.Random) -> str:
     if dice.random() < 0.3:
         connection.execute(notices.delete().where(notices.c.hash == digest))
         return f"notice {digest[:8]} deleted"
-    connection.exec_driver_sql(f"UPDATE consentkit_notice SET body = replace(body, 'nl', 'en') WHERE hash = '{digest}'")
+    connection.exec_driver_sql(f"UPDATE notice SET body = replace(body, 'nl', 'en') WHERE hash = '{digest}'")
     return f"notice {digest[:8]} changed"
 
 
@@ -206,21 +204,21 @@ def test_of_a_hundred_random_edits_a_hundred_are_found(written: Evidence, store:
     ("sql", "said"),
     [
         (
-            "UPDATE consentkit_consent_event SET controller = 'X' WHERE site = 'eik' AND seq = 7",
+            "UPDATE consent_event SET controller = 'X' WHERE site = 'eik' AND seq = 7",
             "eik: event 7 is not what was written, or does not follow the one before",
         ),
-        ("DELETE FROM consentkit_consent_event WHERE site = 'eik' AND seq IN (4, 5)", "eik: events 4 to 5 are missing"),
+        ("DELETE FROM consent_event WHERE site = 'eik' AND seq IN (4, 5)", "eik: events 4 to 5 are missing"),
         (
-            "DELETE FROM consentkit_consent_event WHERE site = 'eik' AND seq = 20",
+            "DELETE FROM consent_event WHERE site = 'eik' AND seq = 20",
             "eik: at the end of the chain, event 20 is missing",
         ),
         (
-            "DELETE FROM consentkit_chain_head WHERE site = 'eik'",
+            "DELETE FROM chain_head WHERE site = 'eik'",
             "eik: there are events, but nothing says where the chain begins and ends",
         ),
-        (f"DELETE FROM consentkit_notice WHERE hash = '{OTHER.hash}'", f"notice {OTHER.hash} is missing"),
+        (f"DELETE FROM notice WHERE hash = '{OTHER.hash}'", f"notice {OTHER.hash} is missing"),
         (
-            f"UPDATE consentkit_notice SET body = '{{}}' WHERE hash = '{OTHER.hash}'",
+            f"UPDATE notice SET body = '{{}}' WHERE hash = '{OTHER.hash}'",
             f"notice {OTHER.hash} is not what was shown: its text has another hash",
         ),
     ],
@@ -239,7 +237,7 @@ def test_the_report_says_in_words_what_is_wrong_first(written: Evidence, store: 
 
 def test_a_chain_of_another_site_can_be_checked_alone(written: Evidence, store: Store) -> None:
     with tampering(store) as engine, engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE consentkit_consent_event SET method = 'x' WHERE site = 'eik' AND seq = 7")
+        connection.exec_driver_sql("UPDATE consent_event SET method = 'x' WHERE site = 'eik' AND seq = 7")
 
     assert written.verify("delinde").ok
     assert [problem.seq for problem in written.verify("eik").problems] == [7]
@@ -254,7 +252,7 @@ def test_an_end_noted_earlier_shows_what_the_chain_itself_can_not(written: Evide
     assert written.verify("eik", anchor=noted.partition(":")[2]).ok
 
     with tampering(store) as engine, engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM consentkit_consent_event WHERE site = 'eik' AND seq > 15")
+        connection.exec_driver_sql("DELETE FROM consent_event WHERE site = 'eik' AND seq > 15")
         cut = connection.execute(select(events.c.hash).where(events.c.site == "eik", events.c.seq == 15)).scalar()
         connection.execute(heads.update().where(heads.c.site == "eik").values(seq=15, hash=cut))
 
@@ -265,7 +263,7 @@ def test_an_end_noted_earlier_shows_what_the_chain_itself_can_not(written: Evide
 
 
 @pytest.mark.checklist("EVI-03", "EVI-02")
-@pytest.mark.parametrize("table", ["consentkit_consent_event", "consentkit_notice"])
+@pytest.mark.parametrize("table", ["consent_event", "notice"])
 @pytest.mark.parametrize("kind", ["UPDATE {} SET hash = hash", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 def test_the_database_itself_refuses_to_change_or_delete(
     written: Evidence, store: Store, table: str, kind: str

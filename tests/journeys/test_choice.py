@@ -34,11 +34,11 @@ def rows(site: School, sql: str) -> list[Any]:
 
 
 def events(site: School) -> list[Any]:
-    return rows(site, "select state, method, purposes from consentkit_consent_event order by seq")
+    return rows(site, "select state, method, purposes from consent_event order by seq")
 
 
 def counted(site: School) -> list[Any]:
-    return rows(site, "select decision, total from consentkit_consent_count")
+    return rows(site, "select decision, total from consent_count")
 
 
 @pytest.mark.checklist("GAT-06")
@@ -473,3 +473,48 @@ def test_the_shared_mode_page_is_the_same_for_everybody(tmp_path: Path) -> None:
         assert "HttpOnly" not in answer.headers["set-cookie"]
         with pytest.raises(AssertionError, match="no question"):
             notice_of(page.text)
+
+
+@pytest.mark.checklist("BAN-09", "EVI-01")
+def test_one_embed_is_allowed_and_taken_back_without_touching_the_rest(site: School) -> None:
+    site.choose("save", "analytics")
+
+    assert site.choose("allow", "youtube", **{"from": "embed"}).status_code == 303
+    assert site.browser.get("/wie").json() == {"analytics": True, "youtube": True}
+    assert site.choose("object", "youtube").status_code == 303
+    assert site.browser.get("/wie").json() == {"analytics": True, "youtube": False}
+
+    recorded = [(event["state"], event["method"]) for event in site.kit.evidence.export()]
+    assert recorded == [("given", "form.save"), ("renewed", "embed.allow"), ("renewed", "form.object")]
+
+
+EXEMPT = {
+    "matomo": {
+        "cookies": [
+            {"name": "_pk_id.*", "duration": "13 months", "purpose": {"nl": "Bezoek tellen", "en": "Counting visits"}}
+        ],
+        "storage": [],
+        "exempt_analytics": {
+            "own_use_only": True,
+            "no_cross_site_identifier": True,
+            "no_user_id": True,
+            "ip_masked": True,
+            "data_months": 25,
+        },
+    }
+}
+
+
+@pytest.mark.checklist("GAT-13")
+def test_exempt_measurement_runs_is_told_and_can_be_objected_to(tmp_path: Path) -> None:
+    with school(tmp_path, services=EXEMPT) as site:
+        assert site.browser.get("/wie").json()["analytics"] is False
+        settings = site.browser.get("/privacy/settings").text
+        assert 'value="object"' in settings
+        assert "Matomo" in site.browser.get("/privacy/cookies").text
+        assert 'id="consentkit"' not in site.browser.get("/").text
+
+        assert site.choose("object", "matomo").status_code == 303
+
+        assert 'value="allow"' in site.browser.get("/privacy/settings").text
+        assert list(site.kit.evidence.export()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -12,9 +13,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from consentkit import evidence
-from consentkit.errors import SchemaOutdated
+from consentkit.errors import ForeignTables, SchemaOutdated
 from consentkit.evidence.tables import notices
-from consentkit.store import PREFIX, Store, metadata, migrations
+from consentkit.store import SCHEMA, Store, metadata, migrations
 
 
 @pytest.fixture
@@ -54,8 +55,8 @@ def test_another_applications_tables_are_left_alone(store: Store) -> None:
     with store.engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
         connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('theirs')")
-        connection.exec_driver_sql("CREATE TABLE notice (text VARCHAR(10))")
-        connection.exec_driver_sql("INSERT INTO notice VALUES ('hello')")
+        connection.exec_driver_sql("CREATE TABLE article (text VARCHAR(10))")
+        connection.exec_driver_sql("INSERT INTO article VALUES ('hello')")
 
     store.upgrade()
     with store.begin() as connection:
@@ -63,15 +64,38 @@ def test_another_applications_tables_are_left_alone(store: Store) -> None:
 
     with store.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT * FROM alembic_version").scalar() == "theirs"
-        assert connection.exec_driver_sql("SELECT * FROM notice").scalar() == "hello"
-        assert tables(connection) == {"alembic_version", "notice", migrations.VERSION_TABLE}
+        assert connection.exec_driver_sql("SELECT * FROM article").scalar() == "hello"
+        assert tables(connection) == {"alembic_version", "article", migrations.VERSION_TABLE}
 
 
-def test_every_table_of_ours_has_our_prefix(store: Store) -> None:
+@pytest.mark.postgres
+def test_on_postgresql_the_hosts_tables_of_the_same_names_stay_the_hosts(postgres_url: str) -> None:
+    store = Store(postgres_url)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE public.notice (text VARCHAR(10))")
+        connection.exec_driver_sql("INSERT INTO public.notice VALUES ('hello')")
+
     store.upgrade()
 
     with store.engine.connect() as connection:
-        assert all(name.startswith(PREFIX) for name in tables(connection))
+        assert set(metadata.tables) <= set(inspect(connection).get_table_names(schema=SCHEMA))
+        assert connection.exec_driver_sql("SELECT * FROM public.notice").scalar() == "hello"
+        assert connection.execute(notices.select()).all() == []
+    store.close()
+
+
+def test_a_sqlite_file_of_another_application_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/x.db")
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE notice (text VARCHAR(10))")
+
+    with pytest.raises(ForeignTables, match="a file of its own"):
+        store.upgrade()
+
+    with store.engine.connect() as connection:
+        assert tables(connection) == {"notice"}
+    assert not store.healthy()
+    store.close()
 
 
 def test_upgrading_twice_changes_nothing(store: Store) -> None:
@@ -82,13 +106,15 @@ def test_upgrading_twice_changes_nothing(store: Store) -> None:
 
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(store: Store) -> None:
     with store.engine.begin() as connection:  # in the way of the last table that the change makes
-        connection.exec_driver_sql("CREATE TABLE consentkit_retention (x INTEGER)")
+        if not store.sqlite:
+            connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+        connection.exec_driver_sql("CREATE TABLE retention (x INTEGER)")
 
-    with pytest.raises(SQLAlchemyError):
+    with pytest.raises((SQLAlchemyError, ForeignTables)):
         store.upgrade()
 
     with store.engine.connect() as connection:
-        assert tables(connection) <= {"consentkit_retention", migrations.VERSION_TABLE}
+        assert tables(connection) <= {"retention", migrations.VERSION_TABLE}
 
 
 def test_a_sqlite_file_is_made_and_upgraded_by_its_first_use(tmp_path) -> None:

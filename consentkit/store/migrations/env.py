@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from alembic import context
 
-from consentkit.store.base import PREFIX, metadata
+from consentkit.store.base import metadata
 from consentkit.store.migrations import VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def _ours(
     _reflected: bool,
     _compared: SchemaItem | None,
 ) -> bool:
-    return kind != "table" or (name or "").startswith(PREFIX)
+    return kind != "table" or name in metadata.tables
 
 
 context.configure(

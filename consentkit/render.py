@@ -1,12 +1,15 @@
 """What a visitor reads: the banner, the placeholders, the pages. Rendered from `templates/`, in complete languages.
 
-What is put into other people's pages (head, banner, footer, placeholder) is pure ASCII, so that it fits any
-page whose encoding contains ASCII, and holds marks that are filled per request: `@@ROOT@@` (what stands before a
-path of this site), `@@TOKEN@@` (the notice token), `@@NEXT@@` (the page's own path, escaped), `@@NONCE@@`
-(` nonce="…"` or nothing) and `@@WAKE@@` (how the script may wake a script: `here`, `policy` where Trusted Types are required
-and allow a policy called `consentkit`, `reload` where they don't, `form` where the page may not fetch at all, so that
-the forms go their plain way). What a
-configuration or the catalogue says can never become such a mark.
+What is put into other people's pages (head, banner, footer, placeholder) is pure ASCII, so that it fits any page
+whose encoding contains ASCII, and holds marks that are filled per request:
+
+- `@@ROOT@@`: what stands before a path of this site (the root path, or `//host` and the root path);
+- `@@TOKEN@@`: the notice token; `@@NEXT@@`: the page's own path, escaped;
+- `@@NONCE@@`: ` nonce="…"` or nothing;
+- `@@WAKE@@`: how the script may wake a script: `here`; `policy` where Trusted Types are required and allow a policy
+  called `consentkit`; `reload` where they don't; `form` where the page may not fetch, so that forms go their plain way.
+
+What a configuration or the catalogue says can never become such a mark.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@
   const now = shared?.read();
   if (now) hold(now.granted, now.active);
   if (now ? now.asks : section) show();
-  if (!section) active = all('form[data-consentkit=withdraw]:not([hidden])').length;
+  active = all('form[data-consentkit=withdraw]:not([hidden])').length;
 
   // A page that swaps its body keeps the question, and in shared mode its new parts wake too.
   if (section) new MutationObserver(() => {

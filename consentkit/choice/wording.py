@@ -12,6 +12,7 @@ _DUTCH = (
     r"(?:gebruiks|gebruikers|klant|bezoekers|surf|site|web|online)[ -]?ervaring(?:en)?",
     r"(?:optimale|optimaal|beste|betere|fijnere|prettige(?:re)?|leukste|mooiste|persoonlijke(?:re)?) ervaring",
     r"(?:jouw|je|uw|de) (?:\w+ )?ervaring (?:te )?(?:\w+ )?(?:verbeter|optimaliser|verrijk|personaliser)\w*",
+    r"(?:verbeter|optimaliser)\w* (?:we |wij )?(?:onze|de|deze|je|uw) (?:\w+ )?(?:ervaring|(?:web)?site|dienst\w*)",
     r"optimaal (?:te )?(?:laten )?(?:werk|functioner|gebruik)\w*",
     r"(?:onze|de) dienst(?:en|verlening) (?:te )?(?:verbeter|optimaliser)\w*",
     r"(?:onze|deze|de) (?:web)?(?:site|winkel|shop|app|pagina.?s) (?:\w+ )?(?:te )?(?:verbeter|optimaliser|verfijn)\w*",

@@ -480,34 +480,33 @@ def test_it_is_not_printed(visit: Callable[..., Page]) -> None:
 # -- with other people's software -----------------------------------------------------------------------------------
 
 
+DUCK = {
+    "enabled": True,
+    "autoAction": "optOut",
+    "disabledCmps": [],
+    "enablePrehide": False,
+    "enableCosmeticRules": False,
+    "enableGeneratedRules": False,
+    "heuristicMode": "reject",
+    "detectRetries": 20,
+}
+
+
 @pytest.mark.parametrize("lang", ["nl", "en"])
 def test_duckduckgos_autoconsent_recognises_it_and_refuses_for_its_user(visit: Callable[..., Page], lang: str) -> None:
-    intro = {one: {"title": "?", "intro": "."} for one in ("nl", "en")}
-    for texts in ({}, intro):
+    for texts in ({}, {one: {"title": "?", "intro": "."} for one in ("nl", "en")}):
         school = School(view=make_view(texts=texts), pages={"/": HOST_PAGE.replace('lang="nl"', f'lang="{lang}"')})
-        page = visit(school, java_script_enabled=True)
-        messages: list[dict[str, Any]] = []
-        page.expose_function("told", lambda message: messages.append(message))
-        page.evaluate("() => { window.autoconsentSendMessage = message => told(message) }")
-        page.evaluate(duckduckgo_autoconsent.bundle())
-        config = {
-            "enabled": True,
-            "autoAction": "optOut",
-            "disabledCmps": [],
-            "enablePrehide": False,
-            "enableCosmeticRules": False,
-            "enableGeneratedRules": False,
-            "heuristicMode": "reject",
-            "detectRetries": 20,
-        }
+        page = visit(school)
         page.evaluate(
-            "config => autoconsentReceiveMessage({type: 'initResp', rules: {autoconsent: []}, config})", config
+            "() => { window.told = []; window.autoconsentSendMessage = async message => { told.push(message) } }"
         )
+        page.evaluate(duckduckgo_autoconsent.bundle())
+        page.evaluate("config => autoconsentReceiveMessage({type: 'initResp', rules: {autoconsent: []}, config})", DUCK)
 
         expect(page.locator("#consentkit")).to_have_count(0)
-        page.wait_for_timeout(700)
+        page.wait_for_function("told.some(one => one.type == 'optOutResult' && one.result)")
         assert [dict(post)["decision"] for post in school.posts] == ["refuse"]
-        assert any(one["type"] == "cmpDetected" and one["cmp"] == "HEURISTIC-REJECT" for one in messages)
+        assert page.evaluate("told.find(one => one.type == 'cmpDetected').cmp") == "HEURISTIC-REJECT"
 
 
 def test_a_body_swap_keeps_the_open_question_and_only_one(visit: Callable[..., Page]) -> None:

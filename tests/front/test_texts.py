@@ -198,6 +198,7 @@ def test_the_linter_knows_at_least_forty_phrases_and_catches_the_usual_ones() ->
         "Om onze diensten te verbeteren.",
         "We gebruiken cookies om je ervaring te verbeteren",
         "Om de website te optimaliseren",
+        "Zo verbeteren wij onze website",
         "Voor analysedoeleinden",
         "Voor marketingdoeleinden",
         "Op basis van ons gerechtvaardigd belang",

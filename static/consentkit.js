@@ -137,7 +137,7 @@
     body.set(button.name, button.value);
     const lang = form.closest('[lang]').lang;
     if (shared && form.dataset.consentkit == 'banner') body.set('notice', await shared.notice(lang));
-    const answer = await fetch(root + '/choice', { method: 'POST', body, headers: { Accept: 'application/json' } });
+    const answer = await fetch(root + '/choice', { method: 'POST', body, keepalive: true, headers: { Accept: 'application/json' } });
     const said = await answer.json();
     if ([409, 410].includes(answer.status)) return location.assign(`${root}/settings?lang=${lang}`);
     if (!answer.ok) return complain(form, said.message);

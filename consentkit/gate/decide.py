@@ -258,7 +258,8 @@ class Gate:
         if context.depth >= _DEEPEST_SRCDOC:
             found.extra.add(UNANSWERABLE)
             return
-        inner = Rewriter(self, frozenset(), _nothing, document=False, context=replace(context, depth=context.depth + 1))
+        deeper = replace(context, depth=context.depth + 1)
+        inner = Rewriter(self, frozenset(), lambda slot: b"", document=False, context=deeper)
         inner.parts(srcdoc.encode())
         found.extra |= inner.wanted
         for seen in inner.seen:
@@ -330,8 +331,3 @@ def _merged(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
         else:
             run.append(part)
     return [*merged, b"".join(run)]
-
-
-def _nothing(slot: Slot) -> bytes:
-    del slot
-    return b""

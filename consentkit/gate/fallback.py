@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _LOADING = re.compile(
-    rb"<(?:script|iframe|frame|img|image|feimage|use|input|link|object|embed|video|audio|source|track|meta|base|a|area"
+    rb"<(?:(script|image|feimage|use|link|base)|iframe|frame|img|input|object|embed|video|audio|source|track|meta|a|area"
     rb"|body|table|thead|tbody|tfoot|tr|td|th)(?=[\t\n\f\r />])",
     re.IGNORECASE,
 )
@@ -13,6 +13,7 @@ _OVERRULED = (
     b" data-consentkit-needs=- type=text/plain src srcset srcdoc data codebase rel imagesrcset poster background ping"
     b" http-equiv xlink:href"
 )
+_POINTING = b" href"
 _CUT = re.compile(rb"<(?=[a-zA-Z]{0,7}\Z)")
 
 
@@ -22,4 +23,5 @@ def fallback(data: bytes) -> bytes:
     Knows nothing of what came before, so it also changes what only looks like a tag, in a text or a script. A tag name
     cut off at the end of `data` becomes text. The attributes hold no quotes: they can't break out of a value.
     """
-    return _CUT.sub(b"&lt;", _LOADING.sub(lambda found: found[0] + _OVERRULED, data))
+    data = _LOADING.sub(lambda found: found[0] + _OVERRULED + (_POINTING if found[1] else b""), data)
+    return _CUT.sub(b"&lt;", data)

@@ -28,16 +28,18 @@ class Registry:
     def __init__(self, services: Iterable[Service]) -> None:
         self.services: dict[str, Service] = {service.id: service for service in services}
         self._hosts: dict[str, list[tuple[str, Service]]] = {}
-        self._markers: list[tuple[bytes, Service]] = []
+        self._markers: dict[int, list[tuple[bytes, Service]]] = {}
         for service in self.services.values():
             for entry in service.hosts:
                 name, slash, path = entry.partition("/")
                 places = self._hosts.setdefault(plain_host(name), [])
                 places.append((plain_path(slash + path).lower() if slash else "", service))
-            self._markers += [(marker.encode(), service) for marker in service.inline]
+            for marker in filter(None, map(str.encode, service.inline)):
+                self._markers.setdefault(marker[0], []).append((marker, service))
         for places in self._hosts.values():
             places.sort(key=lambda place: -len(place[0]))
-        self._any_marker = re.compile(_trie(sorted(marker for marker, _ in self._markers))) if self._markers else None
+        trie = _trie(sorted(marker for markers in self._markers.values() for marker, _ in markers))
+        self._some_marker = re.compile(b"(?=" + trie + b")") if self._markers else None
         self._found: dict[Target, Service | None] = {}
 
     def of_target(self, place: Target) -> Service | None:
@@ -70,8 +72,9 @@ class Registry:
         """The services that an inline script gives away, by their markers or by a URL of theirs in its text."""
         found: dict[str, Service] = {}
         for text in {code, _unescaped(code)} if markup else (code,):
-            if self._any_marker is not None and self._any_marker.search(text):
-                found.update((service.id, service) for marker, service in self._markers if marker in text)
+            for place in self._some_marker.finditer(text) if self._some_marker else ():
+                at = place.start()
+                found.update((one.id, one) for marker, one in self._markers[text[at]] if text.startswith(marker, at))
             for item in _HOST_IN_CODE.finditer(text):
                 url = "//" + _ESCAPED_SLASH.sub(b"/", item[1]).decode("ascii")
                 service = self.of_url(url)

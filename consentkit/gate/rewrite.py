@@ -95,6 +95,7 @@ class Rewriter:
         self._text = 0  # where the text of a held raw text element begins
         self._held: tuple[bytes, Tag] | None = None
         self._waiting = 0
+        self._memo = gate.tags(context)
         self._settle()
 
     # -- bytes in, bytes out
@@ -196,12 +197,11 @@ class Rewriter:
         else:
             self._match = scanner.fast
         self._watchful = self._phase < _BODY or bool(self._foreign.stack)
-        lang = self._lang
         careful = bool(self._foreign.stack) or self._foreign.unsure
         context = self._context
-        if context.foreign != careful or context.bases != self._bases or context.lang != lang:
-            self._context = replace(context, foreign=careful, bases=self._bases, lang=lang)
-        self._memo = self._gate.tags(self._context)
+        if context.foreign != careful or context.bases != self._bases or context.lang != self._lang:
+            self._context = replace(context, foreign=careful, bases=self._bases, lang=self._lang)
+            self._memo = self._gate.tags(self._context)
 
     def _data(self, source: bytes | bytearray, at: int) -> int:
         if self._fresh:
@@ -381,7 +381,7 @@ class Rewriter:
         """Gate what is markup to one parser and plain text to another. It must end where both agree, or it goes."""
         foreign = self._foreign.copy()
         inner = Rewriter(
-            self._gate, self._granted, _nothing, document=False, context=self._context, foreign=foreign, nested=True
+            self._gate, self._granted, self._fill, document=False, context=self._context, foreign=foreign, nested=True
         )
         inner._templates = self._templates
         inner._line = self._line_at(source, self._text)
@@ -581,8 +581,3 @@ class Rewriter:
             self._emit(source, len(source))
         self._buffer = bytearray()
         self._mode = _PLAIN
-
-
-def _nothing(slot: Slot) -> bytes:
-    del slot
-    return b""

@@ -433,6 +433,7 @@ _BREAKOUT = words(
 _INTEGRATION = {"s": frozenset({"foreignobject", "desc", "title"}), "m": words("mi mo mn ms mtext")}
 _IMPLIED = words("p li dd dt option optgroup rb rp rt rtc")
 _CELLS = words("caption col colgroup tbody td tfoot th thead tr")
+_DEEPEST = 512
 _GLYPHS = words("mglyph malignmark")
 _FORMATTING = words("a b big code em font i nobr s small strike strong tt u")
 
@@ -474,6 +475,8 @@ class Foreign:
     def start(self, name: str, *, self_closing: bool, attributes: frozenset[str] = frozenset()) -> bool:
         """A start tag was read. Gives whether it became an element inside SVG or MathML, where no text is raw."""
         stack = self.stack
+        if len(stack) > _DEEPEST:
+            self.give_up()
         if self.markup:
             space = stack[-1][1]
             if stack[-1][0] == "annotation-xml" and space == "m":

@@ -146,8 +146,7 @@ def opaque_text(url: str) -> str | None:
     text = unquote_to_bytes(url[scheme.end() :])
     if scheme[1].lower() == "data":
         head, _, body = text.partition(b",")
-        if head.rstrip().lower().endswith(b"base64"):
-            text = _base64(body)
+        text = _base64(body) if head.rstrip().lower().endswith(b"base64") else body
     return text.decode("utf-8", "replace")
 
 

@@ -1,5 +1,6 @@
 """Nasty pages, and the question that matters of what came out: would a browser load anything of the tracker?"""
 
+# ruff: noqa: E501 - markup reads best in one line
 from __future__ import annotations
 
 import random
@@ -59,7 +60,16 @@ BEARERS = [
     "<script href={} />", "<svg><image xlink:href={} /></svg>", "<noscript><img src={}></noscript>", "<template><img src={}></template>", "<img src=/ok src={}>", "<img src={} src=/ok>",
     "<p a='>'><img alt='<' src={}>", "<link rel=preload as=image imagesrcset={}>", "<frame src={}>", "<feImage href={} />",
 ]  # fmt: skip
-SCRIPTS = [f"<script>{MARK}1)</script>", f"<script>var s='//{TRACKER}/x'</script>", f"<svg><script>{MARK}1)</script></svg>", f"<script type=module>{MARK}1)", f"<svg><script><![CDATA[{MARK}1)]]></script>", "<script>a<b>c</script>", "<script><!--<script></script>", "--></script>"]
+SCRIPTS = [
+    f"<script>{MARK}1)</script>",
+    f"<script>var s='//{TRACKER}/x'</script>",
+    f"<svg><script>{MARK}1)</script></svg>",
+    f"<script type=module>{MARK}1)",
+    f"<svg><script><![CDATA[{MARK}1)]]></script>",
+    "<script>a<b>c</script>",
+    "<script><!--<script></script>",
+    "--></script>",
+]
 
 
 def page(pick: random.Random) -> str:
@@ -81,7 +91,11 @@ def page(pick: random.Random) -> str:
     text = "".join(parts)
     for _ in range(pick.choice([0, 0, 0, 1, 2])):
         at = pick.randrange(len(text) + 1)
-        text = text[:at] + pick.choice(["", "<", ">", '"', "'", "/", "=", "-", "!", " "]) + text[at + pick.choice([0, 1]) :]
+        text = (
+            text[:at]
+            + pick.choice(["", "<", ">", '"', "'", "/", "=", "-", "!", " "])
+            + text[at + pick.choice([0, 1]) :]
+        )
     return text
 
 
@@ -95,8 +109,16 @@ def _turbo(page: str, *, scripting: bool) -> Iterator[Element]:
         node = todo.pop()
         todo += list(node.children)
         if isinstance(node, turbohtml.Element):
-            attrs = {key.lower(): " ".join(value) if isinstance(value, list) else value or "" for key, value in node.attrs.items()}
-            yield node.tag.lower(), node.namespace.value, attrs, "".join(child.data for child in node.children if isinstance(child, turbohtml.Text | turbohtml.CData))
+            attrs = {
+                key.lower(): " ".join(value) if isinstance(value, list) else value or ""
+                for key, value in node.attrs.items()
+            }
+            yield (
+                node.tag.lower(),
+                node.namespace.value,
+                attrs,
+                "".join(child.data for child in node.children if isinstance(child, turbohtml.Text | turbohtml.CData)),
+            )
             if node.shadow_root is not None:
                 todo.append(node.shadow_root)
 
@@ -109,8 +131,16 @@ def _html5lib(page: str, *, scripting: bool) -> Iterator[Element]:
     for node in root.iter():
         if isinstance(node.tag, str):
             space, _, name = node.tag.rpartition("}")
-            attrs = {key.replace("{http://www.w3.org/1999/xlink}", "xlink:").lower(): value for key, value in node.attrib.items()}
-            yield name.lower(), _SPACES.get(space[1:], "html"), attrs, (node.text or "") + "".join(child.tail or "" for child in node)
+            attrs = {
+                key.replace("{http://www.w3.org/1999/xlink}", "xlink:").lower(): value
+                for key, value in node.attrib.items()
+            }
+            yield (
+                name.lower(),
+                _SPACES.get(space[1:], "html"),
+                attrs,
+                (node.text or "") + "".join(child.tail or "" for child in node),
+            )
 
 
 def readings(page: str) -> Iterator[tuple[str, list[Element]]]:
@@ -141,6 +171,9 @@ def _goes_there(url: str) -> bool:
     return host == TRACKER or host.endswith("." + TRACKER)
 
 
+_WITH_SRC = frozenset(("img", "iframe", "frame", "embed", "source", "input", "video", "audio", "track"))
+
+
 def live(elements: list[Element]) -> list[str]:
     """What in this tree would make a browser contact the tracker, or run its code."""
     found = []
@@ -162,12 +195,15 @@ def live(elements: list[Element]) -> list[str]:
             urls = [attrs.get("href", ""), attrs.get("xlink:href", "")]
         elif tag == "object":
             urls = [attrs.get("data", "")]
-        elif tag == "iframe":
-            if "srcdoc" in attrs:
-                inner = [one for _, elements in readings(attrs["srcdoc"]) for one in live(elements)]
-                found += [f"in srcdoc: {one}" for one in inner]
-        if tag != "script" and space == "html" and not (tag == "iframe" and "srcdoc" in attrs):
-            urls += [attrs.get("src", "")]
-        urls += [attrs.get("poster", ""), attrs.get("background", ""), *attrs.get("ping", "").split(), *_set(attrs.get("srcset", ""))]
+        elif tag == "iframe" and "srcdoc" in attrs:
+            inner = [one for _, elements in readings(attrs["srcdoc"]) for one in live(elements)]
+            found += [f"in srcdoc: {one}" for one in inner]
+        if tag in _WITH_SRC and space == "html":
+            urls += [] if tag == "iframe" and "srcdoc" in attrs else [attrs.get("src", "")]
+            urls += [attrs.get("poster", ""), *_set(attrs.get("srcset", ""))]
+        elif tag in ("a", "area"):
+            urls += attrs.get("ping", "").split()
+        elif tag in ("body", "table", "td", "th"):
+            urls += [attrs.get("background", "")]
         found += [f"{tag} {url}" for url in urls if _goes_there(url)]
     return found

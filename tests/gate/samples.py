@@ -1,5 +1,6 @@
 """A small catalogue, and gates built on it."""
 
+# ruff: noqa: E501 - markup reads best in one line
 from __future__ import annotations
 
 from typing import Any

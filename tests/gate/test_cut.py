@@ -1,5 +1,6 @@
 """The output does not depend on how the input was cut, and what is granted comes out as it went in."""
 
+# ruff: noqa: E501 - markup reads best in one line
 from __future__ import annotations
 
 import random
@@ -36,7 +37,11 @@ def fed(one: Gate, page: bytes, sizes: list[int], granted: frozenset[str], docum
 
 
 @SOME
-@given(page=pages, sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8), document=st.sampled_from([None, True, False]))
+@given(
+    page=pages,
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    document=st.sampled_from([None, True, False]),
+)
 def test_cuts_do_not_show(page: bytes, sizes: list[int], document: bool | None) -> None:
     whole = fed(ONE, page, [len(page) or 1], DENIED, document)
     assert fed(ONE, page, sizes, DENIED, document) == whole
@@ -84,7 +89,9 @@ def test_one_byte_at_a_time_is_linear(page: bytes) -> None:
     assert spent(page) < 16 * spent(page[:quarter])  # 4 when linear, 16 when quadratic
 
 
-@pytest.mark.parametrize("unit", [b"<!--" + b"x" * 1_000_000, b"<p a='" + b"x" * 1_000_000, b"<style>" + b"</styl" * 170_000])
+@pytest.mark.parametrize(
+    "unit", [b"<!--" + b"x" * 1_000_000, b"<p a='" + b"x" * 1_000_000, b"<style>" + b"</styl" * 170_000]
+)
 def test_a_construct_that_never_ends_is_not_read_again_with_every_piece(unit: bytes) -> None:
     import time
 

@@ -1,5 +1,6 @@
 """What is held back, what is not, and how it looks."""
 
+# ruff: noqa: E501 - markup reads best in one line
 from __future__ import annotations
 
 import pytest
@@ -226,7 +227,13 @@ def test_a_repeated_body_is_remembered_and_its_slots_filled_afresh() -> None:
     one, told = gate(), []
     page = b"<!doctype html><title>x</title><body><img src=//hotjar.com></body>"
     first = one.rewrite(page, DENIED, marks, document=None, on_seen=told.append)
-    again = one.rewrite(bytes(bytearray(page)), DENIED, lambda slot: b"(" + slot.kind.encode() + b")", document=None, on_seen=told.append)
+    again = one.rewrite(
+        bytes(bytearray(page)),
+        DENIED,
+        lambda slot: b"(" + slot.kind.encode() + b")",
+        document=None,
+        on_seen=told.append,
+    )
     assert again == first.replace(b"[", b"(").replace(b"]", b")")
     assert len(told) == 1
     assert b"data-consentkit" not in one.rewrite(page, EVERYTHING, marks, document=None)

@@ -53,7 +53,13 @@ def test_no_parser_finds_a_live_tracker_in_what_leaves_the_gate() -> None:
             assert live(elements) == [], (reader, body, out)
 
 
-STATES = {"Data state": "", "RCDATA state": "textarea", "RAWTEXT state": "style", "Script data state": "script", "PLAINTEXT state": "plaintext"}
+STATES = {
+    "Data state": "",
+    "RCDATA state": "textarea",
+    "RAWTEXT state": "style",
+    "Script data state": "script",
+    "PLAINTEXT state": "plaintext",
+}
 
 
 def _unescaped(value: Any) -> Any:
@@ -71,7 +77,11 @@ def _cases() -> list[tuple[str, str, str, list[tuple[object, ...]]]]:
     found = []
     for path in sorted(CASES.glob("*.test")):
         for case in json.loads(path.read_text(encoding="utf-8")).get("tests", []):
-            text, output = _unescaped([case["input"], case["output"]]) if case.get("doubleEscaped") else (case["input"], case["output"])
+            text, output = (
+                _unescaped([case["input"], case["output"]])
+                if case.get("doubleEscaped")
+                else (case["input"], case["output"])
+            )
             if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
                 continue  # no lone surrogate survives in UTF-8 bytes
             tags = [
@@ -79,7 +89,16 @@ def _cases() -> list[tuple[str, str, str, list[tuple[object, ...]]]]:
                 for token in output
                 if isinstance(token, list) and token[0] in ("StartTag", "EndTag")
             ]
-            found += [(f"{path.stem}: {case['description']}", STATES[state] and case.get("lastStartTag", STATES[state]), text, tags) for state in case.get("initialStates", ["Data state"]) if state in STATES]
+            found += [
+                (
+                    f"{path.stem}: {case['description']}",
+                    STATES[state] and case.get("lastStartTag", STATES[state]),
+                    text,
+                    tags,
+                )
+                for state in case.get("initialStates", ["Data state"])
+                if state in STATES
+            ]
     return found
 
 
@@ -90,7 +109,11 @@ def test_the_cases_of_html5lib() -> None:
     wrong = []
     for name, opening, text, tags in cases:
         found = [
-            (token.closing, token.name, () if token.closing else tuple((key, _newlines(value)) for key, value in token.attributes))
+            (
+                token.closing,
+                token.name,
+                () if token.closing else tuple((key, _newlines(value)) for key, value in token.attributes),
+            )
             for token in ours(f"<{opening}>" + text if opening else text)
         ]
         if found[1 if opening else 0 :] != tags:

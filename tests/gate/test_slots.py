@@ -1,5 +1,6 @@
 """Where the page gets something of ours."""
 
+# ruff: noqa: E501 - markup reads best in one line
 from __future__ import annotations
 
 import pytest
@@ -62,7 +63,9 @@ def test_the_places_of_ours_in(name: str) -> None:
     assert cut.decode() == expected
 
 
-@pytest.mark.parametrize("page", ["<p>x</p>", "x<html><body>", "<!-- c --><div>", "", "  ", "<script>a</script><body>", "</p>"])
+@pytest.mark.parametrize(
+    "page", ["<p>x</p>", "x<html><body>", "<!-- c --><div>", "", "  ", "<script>a</script><body>", "</p>"]
+)
 def test_a_fragment_gets_nothing(page: str) -> None:
     assert through(page, document=None) == page
 

@@ -1,0 +1,158 @@
+"""URLs are read as browsers read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from consentkit.gate.urls import Target, candidates, opaque_text, plain_path, refresh_url, target, unescape_attribute
+from tests.gate.harm import SAFE, URLS
+
+OTHER_SPELLINGS = [
+    "http://bad.example",
+    "HtTpS:\\\\BAD.example\\x",
+    "https:///bad.example/x",
+    "///bad.example",
+    "\\/bad.example",
+    "https://user:pass@bad.example/x",
+    "https://user@with@bad.example/x",
+    "https://bad.example:8443/x",
+    "https://bad.example:/x",
+    "//bad.example?x",
+    "//bad.example#x",
+    "\x01 //bad.example \x1f",
+    "/\t/bad.example",
+    "wss://bad.example/socket",
+    "ftp://bad.example",
+    "//bad.example../x",
+    "//BAD%2eexample/x",
+    "//b\u200dad.example",
+    "//bad\uff0eexample",
+    "//bad\uff61example",
+]
+
+
+@pytest.mark.parametrize("url", [unescape_attribute(url) for url in URLS if "sub." not in url] + OTHER_SPELLINGS)
+def test_every_spelling_of_a_host_is_the_host(url: str) -> None:
+    place = target(url)
+    assert place is not None
+    assert place.host == "bad.example"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *SAFE,
+        "javascript:bad.example",
+        "about:blank",
+        "blob:https://bad.example/x",
+        "mailto:a@bad.example",
+        "https://",
+        "//",
+        "//:80",
+        "%2f/bad.example",
+        "bad.example",
+    ],
+)
+def test_what_names_no_host_has_none(url: str) -> None:
+    assert target(url) is None
+
+
+def test_an_international_host_is_punycode() -> None:
+    assert target("https://Bücher.example/") == Target("xn--bcher-kva.example", "/")
+
+
+def test_a_relative_url_goes_where_the_base_leads() -> None:
+    base = Target("bad.example", "/a/b")
+    assert target("c?x", base) == Target("bad.example", "/a/c")
+    assert target("/c#x", base) == Target("bad.example", "/c")
+    assert target("?x", base) == Target("bad.example", "/a/b")
+    assert target("//other.example", base) == Target("other.example", "/")
+    assert target("data:x", base) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [
+        ("/a/../maps", "/maps"),
+        ("/./a", "/a"),
+        ("/../../x", "/x"),
+        ("\\a\\b", "/a/b"),
+        ("/%6daps", "/maps"),
+        ("/a/%2e%2e/b", "/b"),
+        ("", ""),
+    ],
+)
+def test_paths_have_no_dot_segments(path: str, plain: str) -> None:
+    assert plain_path(path) == plain
+
+
+@pytest.mark.parametrize(
+    ("srcset", "urls"),
+    [
+        ("", []),
+        (" , ", []),
+        ("/a 1x, /b 2x", ["/a", "/b"]),
+        ("/a, /b", ["/a", "/b"]),
+        ("/a,/b", ["/a,/b"]),
+        ("data:image/png,xx 1x, /b", ["data:image/png,xx", "/b"]),
+        ("/a (x, y) 1x, /b", ["/a", "/b"]),
+        ("/a ) 1x, /b", ["/a", "/b"]),
+        ("/a,,", ["/a"]),
+    ],
+)
+def test_candidates_of_a_srcset(srcset: str, urls: list[str]) -> None:
+    assert candidates(srcset) == urls
+
+
+@pytest.mark.parametrize(
+    ("content", "url"),
+    [
+        ("0;url=/x", "/x"),
+        ("5; URL = '/x' y", "/x"),
+        ('0,"/x', "/x"),
+        ("0 /x", "/x"),
+        ("0", None),
+        ("", None),
+        ("0;url=", None),
+    ],
+)
+def test_the_url_of_a_refresh(content: str, url: str | None) -> None:
+    assert refresh_url(content) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("javascript:f(%27x%27)", "f('x')"),
+        ("data:text/html,<b>", "<b>"),
+        ("data:text/html;base64,PGI+", "<b>"),
+        ("data:text/html;base64,P", "P"),
+        ("data:", ""),
+        ("https://x", None),
+        ("x", None),
+    ],
+)
+def test_the_text_inside_a_url(url: str, text: str | None) -> None:
+    assert opaque_text(url) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("a&amp;b", "a&b"),
+        ("?a=1&copy=2", "?a=1&copy=2"),
+        ("&copy;", "©"),
+        ("&copy!", "©!"),
+        ("&copyx", "&copyx"),
+        ("&notit;", "&notit;"),
+        ("&not;it", "¬it"),
+        ("&colon;&sol;", ":/"),
+        ("&nosuch;", "&nosuch;"),
+        ("&#47;&#x2F&#x2f;", "///"),
+        ("&#0;&#xD800;&#x110000;&#99999999999999;", "\ufffd" * 4),
+        ("&#128;&#x9d;", "€\x9d"),
+        ("& &", "& &"),
+    ],
+)
+def test_character_references_of_an_attribute(raw: str, value: str) -> None:
+    assert unescape_attribute(raw) == value

@@ -183,6 +183,11 @@ def readable(charset: str | None) -> bool:
     return charset is None or _UNREADABLE.fullmatch(charset) is None or charset in _TRANSCODED
 
 
+def plain(charset: str | None, start: bytes) -> bool:
+    """Whether a page that begins with these bytes is known to be compatible with ASCII, as nearly all are."""
+    return charset is not None and charset not in _TRANSCODED and start[:1] not in (b"", b"\xff", b"\xfe", b"\x00")
+
+
 class Charset:
     """Reads a page in whatever charset it is in, hands ASCII-compatible bytes to `through`, and writes it back.
 

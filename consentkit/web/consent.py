@@ -40,7 +40,6 @@ class Consent:
     def __init__(
         self,
         flow: PageFlow | None,
-        *,
         headers: Mapping[bytes, bytes],
         raw: Sequence[tuple[bytes, bytes]],
         today: Callable[[], date],

@@ -29,8 +29,7 @@ Wake = Literal["here", "policy", "reload"]
 Fill = Callable[[Slot], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """One page view, as far as what is inserted depends on it.
 
     Args:

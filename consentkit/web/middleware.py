@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
 from typing import Any
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consentkit.choice import expiring
 from consentkit.gate import Gate, Rewriter, Slot, fallback
 from consentkit.gate.headers import filter_link, filter_set_cookie
-from consentkit.web.body import Charset, Decoder, Gzip, accepts_gzip, charset_of, decoders, readable
+from consentkit.web.body import Charset, Decoder, Gzip, accepts_gzip, charset_of, decoders, plain, readable
 from consentkit.web.consent import KEY, Consent
 from consentkit.web.flow import NOTHING, Fill, Kit, PageFlow, View
 from consentkit.web.headers import (
@@ -45,6 +46,7 @@ _NEVER_KEPT = frozenset(
     {b"content-length", b"etag", b"last-modified", b"accept-ranges", b"cache-control"}
     | {b"set-cookie", b"link", b"refresh", b"content-md5", b"digest", b"repr-digest", b"content-digest"}
 )
+_URL = re.compile(rb"[A-Za-z0-9/%:@!$&()*+,;=~._?-]*")
 _CONDITIONS = frozenset({b"accept-encoding", b"if-none-match", b"if-modified-since"})
 
 
@@ -74,7 +76,8 @@ class ConsentMiddleware:
             await self._kit.pages(scope, receive, send)
         else:
             await self.app(response.scope, receive, response.send)
-            await response.finish()
+            if response.held is not None:
+                await response.finish()
 
     def _open(self, scope: Scope, send: Send) -> _Response | None:
         """What stands in for `send`; None for one of our own routes and for a WebSocket."""
@@ -86,25 +89,23 @@ class ConsentMiddleware:
             if len(headers) != len(raw):
                 headers = _joined(raw)
             flow, prefix = self._flow(headers.get(b"host", b""))
-            scope[KEY] = consent = Consent(flow, headers=headers, raw=raw, today=self._kit.today)
+            scope[KEY] = consent = Consent(flow, headers, raw, self._kit.today)
             if scope["type"] == "websocket":
                 return None
             if flow is not None:
                 path = route_path(scope)
                 if (path.startswith(prefix) and len(path) > len(prefix)) or (flow.gpc and path == _GPC):
                     return None
-            response = _Response(
-                scope, send, gate=flow.gate if flow else self._kit.closed, consent=consent, headers=headers
-            )
+            response = _Response(scope, send, flow.gate if flow else self._kit.closed, consent, headers)
             response.prepare()
             return response
         except Exception:
             log.exception("a request could not be read: its page is gated with nothing granted")
-            scope[KEY] = consent = Consent(None, headers={}, raw=(), today=self._kit.today)
+            scope[KEY] = consent = Consent(None, {}, (), self._kit.today)
             if scope["type"] == "websocket":
                 return None
             kept = [header for header in raw if header[0] not in _CONDITIONS]
-            return _Response({**scope, "headers": kept}, send, gate=self._kit.closed, consent=consent, headers={})
+            return _Response({**scope, "headers": kept}, send, self._kit.closed, consent, {})
 
     def _flow(self, host: bytes) -> tuple[PageFlow | None, str]:
         found = self._flows.get(host)
@@ -139,14 +140,18 @@ def seen_path(scope: Scope) -> str:
     """Path and query as they stand in the visitor's address bar, percent-encoded."""
     root: str = scope.get("root_path", "")
     raw: bytes | None = scope.get("raw_path")
-    path = quote(raw.partition(b"?")[0] if raw else scope["path"].encode(), safe="/%:@!$&'()*+,;=~-._")
+    path = _quoted(raw.partition(b"?")[0] if raw else scope["path"].encode())
     if root and route_path(scope) is scope["path"]:
         path = quote(root) + path
     query = scope.get("query_string", b"")
-    return f"{path}?{quote(query, safe='/%:@!$&()*+,;=~-._?[]')}" if query else path
+    return f"{path}?{_quoted(query)}" if query else path
 
 
-def _document(headers: dict[bytes, bytes]) -> bool | None:
+def _quoted(url: bytes) -> str:
+    return url.decode("ascii") if _URL.fullmatch(url) else quote(url, safe="/%:@!$&()*+,;=~-._?")
+
+
+def as_page(headers: dict[bytes, bytes]) -> bool | None:
     """Whether the answer is shown as a page (True), put into one (False), or told apart by its content (None).
 
     The last also for what will become the page: bodies that a script swaps in whole, and prefetched pages.
@@ -194,51 +199,28 @@ def _media(content_type: bytes) -> str:
 class _Response:
     """Stands in for `send` during one request."""
 
-    __slots__ = (
-        "_complained",
-        "_complete",
-        "_consent",
-        "_declared",
-        "_document",
-        "_gate",
-        "_held",
-        "_page",
-        "_request",
-        "_send",
-        "_sniffing",
-        "_translated",
-        "scope",
-    )
+    held: Message | None = None  # a start that waits for the first bytes
+    _page: _Page | None = None
+    _declared = -1
+    _complete = False
+    _sniffing = False
+    _translated = False
+    _complained = False
 
-    def __init__(self, scope: Scope, send: Send, *, gate: Gate, consent: Consent, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, scope: Scope, send: Send, gate: Gate, consent: Consent, headers: dict[bytes, bytes]) -> None:
         self.scope = scope
         self._send = send
         self._gate = gate
         self._consent = consent
         self._request = headers
-        self._held: Message | None = None  # a start that waits for the first bytes
-        self._page: _Page | None = None
-        self._declared = -1
-        self._complete = False
-        self._sniffing = False
-        self._translated = False
-        self._complained = False
-        self._document: bool | None = False
 
     def prepare(self) -> None:
-        """Read what is asked for, and leave out what would get us a page that can't be read, or none at all."""
+        """Leave out of the request what would get us a page that can't be read, or none at all."""
         headers, scope = self._request, self.scope
-        flow = self._consent.flow
-        self._document = None if flow is not None and flow.mode == "shared" else _document(headers)
-        if not (
-            b"accept-encoding" in headers
-            or b"if-none-match" in headers
-            or b"if-modified-since" in headers
-            or b"if-match" in headers
-        ):
+        page = _may_be_page(headers)
+        if not page and b"if-none-match" not in headers and b"if-match" not in headers:
             return
         safe = scope["method"] in _SAFE
-        page = _may_be_page(headers)
         changed: dict[bytes, bytes | None] = {}
         if page:
             changed[b"accept-encoding"] = None
@@ -253,6 +235,11 @@ class _Response:
             kept = [header for header in scope["headers"] if header[0] not in changed]
             kept += [(name, value) for name, value in changed.items() if value is not None]
             self.scope = {**scope, "headers": kept}
+
+    @property
+    def _document(self) -> bool | None:
+        """See `as_page`; what everybody gets can't depend on how one browser asked."""
+        return as_page(self._request) if self._private else None
 
     def _tag(self) -> bytes | None:
         """What this variant's entity tag is marked with; a page that asks is never the same twice and has none."""
@@ -285,8 +272,8 @@ class _Response:
 
     async def finish(self) -> None:
         """Let go of a start whose body never came: what is wrong with that is between the app and its server."""
-        if self._held is not None:
-            held, self._held = self._held, None
+        if self.held is not None:
+            held, self.held = self.held, None
             await self._send(held)
 
     def _complain(self, what: str) -> None:
@@ -328,7 +315,7 @@ class _Response:
             return message
         if media == "sniff":
             self._sniffing = True
-            self._held = message
+            self.held = message
             return None
         return self._begin(message, headers, named, media)
 
@@ -359,7 +346,9 @@ class _Response:
         if undo is None or not readable(charset):
             headers = [*headers, (b"content-security-policy", FALLBACK_CSP)]
             return {**message, "headers": self._cookies(headers, self._consent.state.granted if own else NOTHING)}
-        policies = [value for name, value in headers if name.lower() == b"content-security-policy"]
+        policies: list[bytes] = []
+        if b"content-security-policy" in named:
+            policies = [value for name, value in headers if name.lower() == b"content-security-policy"]
         headers = page_headers(headers, tag=self._tag() if b"etag" in named else None, private=private)
         if b"set-cookie" in named:
             headers = self._cookies(headers, self._consent.state.granted if own else NOTHING)
@@ -376,13 +365,13 @@ class _Response:
             return start
         flow = self._consent.flow
         fill = _nothing if document is False or flow is None else self._filler(flow, policies)
-        self._page = _Page(self._gate, granted, fill, document, self._complain)
-        self._page.encoded(charset, undo, Gzip() if gzip else None)
+        packer = Gzip() if gzip else None
+        self._page = _Page(self._gate, granted, fill, document, self._complain, charset=charset, undo=undo, gzip=packer)
         length = named.get(b"content-length", b"")
         if not length.isdigit():
             return start
         self._declared = int(length)
-        self._held = start
+        self.held = start
         return None
 
     def _expired(self) -> list[Header]:
@@ -430,9 +419,9 @@ class _Response:
         if b"html" in media and message["status"] not in (204, 205, 206, 304):
             codings = b", ".join(value for name, value in kept if name.lower() == b"content-encoding")
             kept = [header for header in kept if header[0].lower() != b"content-encoding"]
-            self._page = _Page(self._gate, NOTHING, _nothing, False, self._complain)
-            self._page.encoded(None, decoders(codings) or [], None)
-        self._sniffing, self._held = False, None
+            undo = decoders(codings) or []
+            self._page = _Page(self._gate, NOTHING, _nothing, False, self._complain, charset=None, undo=undo, gzip=None)
+        self._sniffing, self.held = False, None
         return {**message, "headers": [*kept, (b"cache-control", b"no-store")]}
 
     # The body
@@ -442,8 +431,8 @@ class _Response:
         if type(body) is not bytes:
             body = bytes(body)
         last = not message.get("more_body", False)
-        if self._sniffing and self._held is not None:
-            begun = self._sniffed(self._held, body, last)
+        if self._sniffing and self.held is not None:
+            begun = self._sniffed(self.held, body, last)
             if self._page is None:
                 return [begun, message] if begun else [message]
             if begun:
@@ -453,11 +442,13 @@ class _Response:
             return [message]
         if self._complete:
             return [{**message, "body": page.late(body)}] if body else [message]
-        held, self._held = self._held, None
+        held, self.held = self.held, None
         whole = last or (held is not None and len(body) == self._declared)  # Quart, Flask: an empty message follows
         body = page.feed(body, whole)
         out = {**message, "body": body}
         self._complete = whole
+        if last:
+            self._page = None  # it knows us and we know it: let go, rather than leave it to the garbage collector
         if held is None:
             return [out]
         if whole:
@@ -466,7 +457,7 @@ class _Response:
 
     def _sniffed(self, held: Message, body: bytes, last: bool) -> Message | None:
         """Decide on a response without a type by its first bytes, as browsers do (MIME Sniffing section 7.1)."""
-        self._held, self._sniffing = None, False
+        self.held, self._sniffing = None, False
         text = body.lstrip(b"\t\n\x0c\r ")
         if not (text.startswith(b"<") or (not text and not last)):
             if any(name.lower() == b"set-cookie" for name, _ in held["headers"]):
@@ -498,6 +489,7 @@ class _Page:
     """The body of one page on its way through decoding, gate and encoding."""
 
     __slots__ = (
+        "_begun",
         "_broken",
         "_charset",
         "_complain",
@@ -506,6 +498,7 @@ class _Page:
         "_gate",
         "_granted",
         "_gzip",
+        "_label",
         "_rewriter",
         "_tail",
         "_undo",
@@ -518,28 +511,34 @@ class _Page:
         fill: Fill,
         document: bool | None,
         complain: Callable[[str], None],
+        *,
+        charset: str | None,
+        undo: list[Decoder],
+        gzip: Gzip | None,
     ) -> None:
         self._gate = gate
         self._granted = granted
         self._fill = fill
         self._document = document
         self._complain = complain
-        self._rewriter: Rewriter | None = None
-        self._broken = False
-        self._tail = b""
-
-    def encoded(self, charset: str | None, undo: list[Decoder], gzip: Gzip | None) -> None:
-        """Say how the bytes are written, and how they should leave."""
-        self._charset = Charset(charset, self._gated)
+        self._label = charset
         self._undo = undo
         self._gzip = gzip
+        self._charset: Charset | None = None
+        self._rewriter: Rewriter | None = None
+        self._begun = False
+        self._broken = False
+        self._tail = b""
 
     def feed(self, data: bytes, last: bool) -> bytes:
         """The next bytes from the app and what leaves for them now."""
         try:
             for decoder in self._undo:
                 data = decoder.feed(data)
-            data = self._charset.feed(data, last)
+            if not self._begun:
+                self._begun = True
+                self._charset = None if plain(self._label, data) else Charset(self._label, self._gated)
+            data = self._charset.feed(data, last) if self._charset else self._gated(data, last)
             return self._gzip.feed(data, last) if self._gzip else data
         except Exception:
             self._complain("a page could not be read: what can't be gated is left out")

@@ -368,10 +368,9 @@ class Renderer:
 
     # -- what goes into other people's pages --
 
-    def head(self, lang: str | None = None) -> str:
-        """The stylesheet and the script, for the head of a page that shows the banner or runs the script."""
-        del lang
-        return self._insert("head.html", css=self._css[0], js=self._js[0], view=self.view)
+    def head(self, *, banner: bool = True) -> str:
+        """The script for the head of a page, and where the page shows the banner also its stylesheet."""
+        return self._insert("head.html", banner=banner, css=self._css[0], js=self._js[0], view=self.view)
 
     def banner(self, lang: str | None) -> str:
         """The banner: one section, a form that works by itself."""

@@ -73,7 +73,7 @@ class Inserts:
         self._shared = shared
         self._notice_token = notice_token
         self._script_deletes = script_deletes
-        self._head = {lang: Piece.cut(renderer.head(lang)) for lang in languages}
+        self._head = {banner: Piece.cut(renderer.head(banner=banner)) for banner in (False, True)}
         self._banner = {lang: Piece.cut(renderer.banner(lang)) for lang in languages}
         kinds = product(languages, (False, True), (False, True), (False, True), (None, "gpc", "dnt"))
         self._footer = {
@@ -112,7 +112,7 @@ class Inserts:
         asks = self._shared or state.asks
         match slot.kind:
             case "head":
-                return self._head[lang] if asks or self._script_deletes(state.granted) else None
+                return self._head[asks] if asks or self._script_deletes(state.granted) else None
             case "banner":
                 return self._banner[lang] if asks else None
             case _:

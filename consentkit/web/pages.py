@@ -7,12 +7,14 @@ leaves the own origin.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -40,6 +42,7 @@ from consentkit.errors import ChoiceRefused, ConsentKitError, EvidenceUnavailabl
 from consentkit.evidence import ConsentEvent, Evidence, Notice
 from consentkit.tokens import Tokens
 from consentkit.web import notices
+from consentkit.web.body import accepts_gzip
 from consentkit.web.inserts import safe_next
 from consentkit.web.site import Site
 
@@ -345,7 +348,14 @@ class Pages:
         if found is None:
             return self._message(visit, "not_found", 404)
         body, media_type = found
-        headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+        headers = {
+            "Cache-Control": "public, max-age=31536000, immutable",
+            "X-Content-Type-Options": "nosniff",
+            "Vary": "Accept-Encoding",
+        }
+        if accepts_gzip(visit.request.headers.get("accept-encoding", "").encode("latin-1")):
+            body = _gzipped(body)
+            headers["Content-Encoding"] = "gzip"
         return Response(body, 200, headers, media_type)
 
     def _gpc(self, visit: _Visit) -> Response:
@@ -353,6 +363,12 @@ class Pages:
             return Response("Not Found", 404, _HEADERS)
         body = {"gpc": True, "lastUpdate": self._started.date().isoformat()}
         return JSONResponse(body, 200, {"Cache-Control": "public, max-age=86400"})
+
+
+@lru_cache(maxsize=16)
+def _gzipped(body: bytes) -> bytes:
+    """An asset as it goes out; done once, since consentkit stands outside the app's own compressor."""
+    return gzip.compress(body, 9, mtime=0)
 
 
 def _same_origin(request: Request) -> None:

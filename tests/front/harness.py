@@ -175,7 +175,7 @@ class School:
         asks = shared or state.asks
         consents = any(purpose.id in state.granted for purpose in self.view.policy.asked)
         inserts = {
-            "HEAD": self.renderer.head(lang) if asks or consents else "",
+            "HEAD": self.renderer.head(banner=asks) if asks or consents else "",
             "BANNER": self.renderer.banner(lang) if asks else "",
             "FOOTER": self.renderer.footer(
                 lang, granted=consents and not shared, own_settings=False, signal=state.signal, asks=asks

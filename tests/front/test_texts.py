@@ -61,7 +61,7 @@ def everything(renderer: Renderer, lang: str) -> dict[str, str]:
     """All that is rendered in a language."""
     youtube = catalogue.load()["youtube"]
     return {
-        "head": renderer.head(lang),
+        "head": renderer.head(),
         "banner": renderer.banner(lang),
         "footer": renderer.footer(lang, granted=True, own_settings=False, signal="gpc"),
         "placeholder": renderer.placeholder(lang, youtube, True),

@@ -518,3 +518,29 @@ def test_exempt_measurement_runs_is_told_and_can_be_objected_to(tmp_path: Path) 
 
         assert 'value="allow"' in site.browser.get("/privacy/settings").text
         assert list(site.kit.evidence.export()) == []
+
+
+def test_the_assets_leave_compressed_for_who_reads_that(site: School) -> None:
+    page = site.browser.get("/").text
+    name = next(part.split('"')[0] for part in page.split("/privacy/static/")[1:])
+
+    plain = site.browser.get(f"/privacy/static/{name}", headers={"Accept-Encoding": "identity"})
+    packed = site.browser.get(f"/privacy/static/{name}", headers={"Accept-Encoding": "gzip"})
+
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    assert packed.content == plain.content
+    assert int(packed.headers["content-length"]) < len(plain.content) / 2
+
+
+@pytest.mark.parametrize("decision", ["refuse", "save"])
+def test_a_visitor_who_decided_gets_nothing_of_ours_but_the_way_back(site: School, decision: str) -> None:
+    site.choose(decision, *(["analytics"] if decision == "save" else []))
+
+    page = site.browser.get("/").text
+
+    assert '<link rel="stylesheet" href="/privacy' not in page
+    assert "<script defer" not in page
+    assert 'id="consentkit"' not in page
+    assert page.count("consentkit-foot") == 1

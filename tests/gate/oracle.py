@@ -190,6 +190,9 @@ def expected(page: str) -> list[Token]:
 class Talkative(Gate):
     """A gate that finds every tag worth telling its rewriter."""
 
+    def denies(self, granted: frozenset[str]) -> bool:
+        return True
+
     def tags(self, context: Context) -> Memo[Tag]:
         return Memo(0)
 

@@ -57,7 +57,6 @@ def gate() -> Gate:
         configured=[service.id for service in known],
         categories=["marketing", "youtube"],
         own_hosts=["delinde.example"],
-        placeholder=lambda hold: b"<p>Deze video laadt van YouTube.</p>",
     )
 
 

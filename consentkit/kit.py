@@ -147,7 +147,6 @@ class ConsentKit:
             categories={purpose.id for purpose in policy.purposes},
             own_hosts=(site.host, *site.hosts),
             strict=site.strict,
-            placeholder=inserts.placeholder,
         )
         flow = PageFlow(
             gate=gate,

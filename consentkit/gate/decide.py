@@ -32,7 +32,6 @@ class Gate:
         categories: the purpose ids that the words of `data-consent` may name.
         own_hosts: the site's own host names; they and their subdomains are never a third party.
         strict: whether an unknown third party is held back too.
-        placeholder: draws what stands in for a frame: a whole HTML document; the gate escapes it.
     """
 
     def __init__(
@@ -43,14 +42,12 @@ class Gate:
         categories: Collection[str],
         own_hosts: Collection[str] = (),
         strict: bool = False,
-        placeholder: Callable[[Hold], bytes] | None = None,
     ) -> None:
         self._registry = Registry(services)
         self._configured = frozenset(configured)
         self._categories = frozenset(categories)
         self._own_hosts = frozenset(map(plain_host, own_hosts))
         self._strict = strict
-        self._placeholder = placeholder
         self._needs = {service.id: self._needs_of(service) for service in self._registry.services.values()}
         self._everything = frozenset().union(*self._needs.values())
         self._tags: dict[Context, Memo[Tag]] = {}
@@ -184,7 +181,7 @@ class Gate:
         found = memo.get(raw)
         if found is None:
             found = self._read(raw, context)
-            memo.put(raw, found, size=len(raw) + len(found.held) + 400)
+            memo.put(raw, found, size=2 * len(raw) + 400)
         return found
 
     def _read(self, raw: bytes, context: Context) -> Tag:
@@ -212,7 +209,7 @@ class Gate:
             scanner.self_closing(raw),
             frozenset(first),
             needs=needs or None,
-            held=self.held(raw, name, needs, every, context=context, services=services) if needs and not code else b"",
+            held=self.held(raw, name, needs, every, context=context, services=services) if needs and not code else (),
             sights=tuple(found.sights),
             code=code,
             words=found.words,
@@ -276,34 +273,25 @@ class Gate:
         *,
         context: Context,
         services: tuple[Service, ...] = (),
-    ) -> bytes:
-        """The start tag as it goes out without consent."""
+    ) -> tuple[bytes | Hold, ...]:
+        """The start tag as it goes out without consent; in a frame with a place for what stands in for it."""
         at = scanner.name_end(raw)
+        front: tuple[bytes | Hold, ...] = ()
         out = [raw[:at], b' data-consentkit-needs="', escape(" ".join(sorted(needs))).encode(), b'"']
         if name == "script":
             out.insert(1, b' type="text/plain"')
         elif name == "iframe":
-            out += self._stand_in(needs, every, context.lang, services)
+            service = services[0] if services else None
+            front = (b"".join([*out, b' srcdoc="']), Hold(service, needs))
+            out = [b'"']
+            if service is not None and not any(item.name == "title" for item in every):
+                out += [b' title="', escape(service.title).encode("ascii", "xmlcharrefreplace"), b'"']
         moved = vectors.moved(name, context)
         for item in every:
             if item.name in moved:
                 out += [raw[at : item.at], _OURS]
                 at = item.at
-        out.append(raw[at:])
-        return b"".join(out)
-
-    def _stand_in(
-        self, needs: Needs, every: list[Attribute], lang: str | None, services: tuple[Service, ...]
-    ) -> list[bytes]:
-        first = {item.name: item.value for item in reversed(every)}
-        service = services[0] if services else None
-        page = b""
-        if self._placeholder:
-            page = self._placeholder(Hold(service, needs, first, first.get("src", ""), lang))
-        marks = [b' srcdoc="', _escape_attribute(page), b'"']
-        if "title" not in first and service is not None:
-            marks += [b' title="', escape(service.title).encode("ascii", "xmlcharrefreplace"), b'"']
-        return marks
+        return (*front, b"".join([*out, raw[at:]]))
 
 
 @dataclass(slots=True)
@@ -315,10 +303,6 @@ class _Found:
     services: dict[str, Service] = field(default_factory=dict)
     sights: dict[Sight, None] = field(default_factory=dict)
     extra: set[str] = field(default_factory=set)
-
-
-def _escape_attribute(page: bytes) -> bytes:
-    return page.replace(b"&", b"&amp;").replace(b'"', b"&quot;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
 
 
 def _merged(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from consentkit.gate import scanner, vectors
 from consentkit.gate.scanner import Foreign, RawEnd, TagEnd, attributes
-from consentkit.gate.vectors import UNANSWERABLE, Context, Needs, Seen, Sight, Slot, Tag
+from consentkit.gate.vectors import UNANSWERABLE, Context, Hold, Needs, Seen, Sight, Slot, Tag
 from consentkit.service import NECESSARY
 
 if TYPE_CHECKING:
@@ -151,6 +151,14 @@ class Rewriter:
         if end > self._flushed:
             self._out.append(bytes(source[self._flushed : end]))
             self._flushed = end
+
+    def _put_held(self, source: bytes | bytearray, start: int, end: int, held: tuple[bytes | Hold, ...]) -> None:
+        for part in held:
+            if isinstance(part, Hold):
+                self._put(source, end, end, Slot("frame", self._lang, self._based, gated=True, hold=part))
+            else:
+                self._put(source, start, end, part)
+                start = end
 
     def _put(self, source: bytes | bytearray, start: int, end: int, instead: bytes | Slot) -> None:
         """Let `instead` go out in the place of what stands from `start` to `end`."""
@@ -429,7 +437,7 @@ class Rewriter:
             for sight in tag.sights:
                 self._see(source, start, sight, gated=gated)
             if gated:
-                self._put(source, start, end, tag.held)
+                self._put_held(source, start, end, tag.held)
                 self.gated = True
                 self.wanted |= tag.needs or frozenset()
         if self._foreign.stack or not tag.plain:
@@ -438,7 +446,7 @@ class Rewriter:
 
     def _hold_back(self, source: bytes | bytearray, raw: bytes, tag: Tag, needs: Needs) -> None:
         held = self._gate.held(raw, tag.name, needs, attributes(raw), context=self._context)
-        self._put(source, self._start, self._start + len(raw), held)
+        self._put_held(source, self._start, self._start + len(raw), held)
         self.gated = True
         self.wanted |= needs
 
@@ -519,7 +527,7 @@ class Rewriter:
     # -- places of ours
 
     def _slot(self, source: bytes | bytearray, at: int, kind: Literal["head", "banner", "footer"]) -> None:
-        self._put(source, at, at, Slot(kind, self._lang, self._based, self.gated))
+        self._put(source, at, at, Slot(kind, self._lang, self._based, self.gated, self._settings))
 
     def _imply(self, source: bytes | bytearray, at: int) -> None:
         """Something at `at` opens the body if it wasn't open."""
@@ -563,7 +571,7 @@ class Rewriter:
             self._settle()
 
     def _foot(self, source: bytes | bytearray, at: int) -> None:
-        if self._document and self._footer and not self._settings and not self._frames:
+        if self._document and self._footer and not self._frames:
             self._slot(source, at, "footer")
         self._footer = False
 

@@ -18,17 +18,29 @@ Needs = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A frame that is held back, for whoever draws what stands in its place: from whom it is, and what it needs."""
+
+    service: Service | None
+    needs: Needs
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A place where the page gets something of ours.
 
     `lang` is the page's `<html lang>`, lower-cased, as far as seen. `based`: a `<base href>` came before, so relative
-    URLs would go elsewhere. `gated`: something was held back so far; only final in "footer".
+    URLs would go elsewhere. `gated`: something was held back so far; only final in "footer". `own_settings`: the page
+    had an element with `data-consentkit="settings"` before. "frame" is the value of a held back frame's `srcdoc`, in
+    double quotes: what goes there is a whole document, escaped for an attribute; `hold` tells of which frame.
     """
 
-    kind: Literal["head", "banner", "footer"]
+    kind: Literal["head", "banner", "footer", "frame"]
     lang: str | None
     based: bool
     gated: bool
+    own_settings: bool = False
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +54,6 @@ class Seen:
     gated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A frame that is held back, for whoever draws what stands in its place.
-
-    `attributes` are the frame's own, by lower-case name, values resolved.
-    """
-
-    service: Service | None
-    needs: Needs
-    attributes: Mapping[str, str]
-    url: str
-    lang: str | None
-
-
 Sight = tuple[str, str, str | None]
 
 
@@ -67,7 +65,7 @@ class Tag:
     self_closing: bool
     attributes: frozenset[str]
     needs: Needs | None = None
-    held: bytes = b""
+    held: tuple[bytes | Hold, ...] = ()
     sights: tuple[Sight, ...] = ()
     code: bool = False
     """An inline script that would run: its text decides too."""

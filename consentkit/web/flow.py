@@ -25,7 +25,7 @@ MEMO = 2048
 MAX_MEMO_HEADER = 4096
 """A longer `Cookie` header is read again each time, so that the memo stays under MEMO times this many bytes."""
 
-Wake = Literal["here", "policy", "reload"]
+Wake = Literal["here", "policy", "reload", "form"]
 Fill = Callable[[Slot], bytes]
 
 
@@ -38,7 +38,8 @@ class View(NamedTuple):
         root_path: where the app is mounted, or empty. host: the `Host` header with its port, or empty.
         nonce: of the app's own Content-Security-Policy, if it has one.
         wake: how the browser script may wake a gated inline script under that policy: at once, through the Trusted
-            Types policy `consentkit`, or by loading the page again.
+            Types policy `consentkit`, or by loading the page again; `form` where it may not fetch from the site at
+            all, so that forms go their plain way.
     """
 
     state: State

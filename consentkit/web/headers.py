@@ -24,6 +24,7 @@ _FOR_SHARED_CACHES = frozenset({b"surrogate-control", b"cdn-cache-control", b"x-
 _ENTITY_TAG = re.compile(rb'(W/)?"([^"]*)"')
 _MARK = re.compile(rb"\A(.*)-ck([0-9a-f]{12})\Z", re.DOTALL)
 _DIRECTIVE = re.compile(rb'[^,"]*(?:"(?:[^"\\]|\\.)*"?[^,"]*)*')
+_SAME_ORIGIN = frozenset({"'self'", "*", "https:", "http:"})
 _NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'")
 
 
@@ -138,9 +139,10 @@ def content_policy(values: Iterable[bytes]) -> tuple[str | None, Wake]:
 
     Under `require-trusted-types-for 'script'` text may become a script only through a Trusted Types policy; ours
     is called `consentkit` and can be made where `trusted-types` is absent, names it, or has `*` (in every header).
+    Where `connect-src` leaves out the own origin the script may not fetch: then forms go their plain way.
     """
     nonce: str | None = None
-    required, allowed = False, True
+    required, allowed, fetches = False, True, True
     for value in values:
         for policy in value.decode("latin-1").split(","):
             directives: dict[str, str] = {}
@@ -151,7 +153,11 @@ def content_policy(values: Iterable[bytes]) -> tuple[str | None, Wake]:
                 found = _NONCE.search(directives.get(name, ""))
                 nonce = nonce or (found[1] if found else None)
             required = required or "'script'" in directives.get("require-trusted-types-for", "").lower().split()
+            sources = directives.get("connect-src", directives.get("default-src"))
+            fetches = fetches and (sources is None or not _SAME_ORIGIN.isdisjoint(sources.lower().split()))
             if "trusted-types" in directives:
                 names = directives["trusted-types"].split()
                 allowed = allowed and ("consentkit" in names or "*" in names)
+    if not fetches:
+        return nonce, "form"
     return nonce, "here" if not required else "policy" if allowed else "reload"

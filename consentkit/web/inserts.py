@@ -73,6 +73,7 @@ class Inserts:
         self._shared = shared
         self._notice_token = notice_token
         self._script_deletes = script_deletes
+        self._frames: dict[tuple[str, bool, str], Piece] = {}
         self._head = {banner: Piece.cut(renderer.head(banner=banner)) for banner in (False, True)}
         self._banner = {lang: Piece.cut(renderer.banner(lang)) for lang in languages}
         kinds = product(languages, (False, True), (False, True), (False, True), (None, "gpc", "dnt"))
@@ -101,16 +102,22 @@ class Inserts:
 
         return fill
 
-    def placeholder(self, hold: Hold) -> bytes:
-        """What stands in for a frame that is held back."""
-        if hold.service is None:
-            return b""
-        answerable = UNANSWERABLE not in hold.needs
-        return self._renderer.placeholder(hold.lang, hold.service, answerable).encode("ascii")
+    def _placeholder(self, hold: Hold | None, lang: str) -> Piece | None:
+        """What stands in for a frame that is held back, escaped for its `srcdoc`; made when first met."""
+        if hold is None or hold.service is None:
+            return None
+        key = (hold.service.id, UNANSWERABLE not in hold.needs, lang)
+        found = self._frames.get(key)
+        if found is None:
+            document = self._renderer.placeholder(lang, hold.service, key[1])
+            found = self._frames[key] = Piece.cut(html.escape(document))
+        return found
 
     def _piece(self, slot: Slot, lang: str, state: State) -> Piece | None:
         asks = self._shared or state.asks
         match slot.kind:
+            case "frame":
+                return self._placeholder(slot.hold, lang)
             case "head":
                 return self._head[asks] if asks or self._script_deletes(state.granted) else None
             case "banner":
@@ -118,15 +125,18 @@ class Inserts:
             case _:
                 active = state.status is Status.GIVEN and not self._shared
                 sent = None if self._shared else state.signal
-                return self._footer[lang, active, asks, getattr(slot, "own_settings", False), sent]
+                return self._footer[lang, active, asks, slot.own_settings, sent]
 
     def _values(self, view: View, slot: Slot, lang: str) -> Values:
         root = html.escape(f"//{view.host}{view.root_path}" if slot.based else view.root_path)
         nonce = f' nonce="{html.escape(view.nonce)}"' if view.nonce else ""
+        here = html.escape(safe_next(view.path) or "/")
+        if slot.kind == "frame":  # a document within an attribute is escaped once more
+            root, nonce, here = html.escape(root), html.escape(nonce), html.escape(here)
         return {
             b"ROOT": root.encode("ascii", "xmlcharrefreplace"),
             b"TOKEN": b"" if self._shared or slot.kind == "head" else self._notice_token(lang).encode("ascii"),
-            b"NEXT": html.escape(safe_next(view.path) or "/").encode("ascii", "xmlcharrefreplace"),
+            b"NEXT": here.encode("ascii", "xmlcharrefreplace"),
             b"NONCE": nonce.encode("ascii", "xmlcharrefreplace"),
             b"WAKE": view.wake.encode("ascii"),
         }

@@ -364,7 +364,7 @@ class _Response:
         if self.scope["method"] == "HEAD":
             return start
         flow = self._consent.flow
-        fill = _nothing if document is False or flow is None else self._filler(flow, policies)
+        fill = self._filler(flow, policies) if flow is not None else _nothing
         packer = Gzip() if gzip else None
         self._page = _Page(self._gate, granted, fill, document, self._complain, charset=charset, undo=undo, gzip=packer)
         length = named.get(b"content-length", b"")

@@ -3,9 +3,10 @@
 # ruff: noqa: E501 - markup reads best in one line
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
-from consentkit.gate import Gate, Hold, Slot
+from consentkit.gate import Gate, Slot
 from consentkit.service import Duration, Item, Service
 
 _TEXT = {"nl": "Iets meten", "en": "Measuring something"}
@@ -55,22 +56,23 @@ EVERYTHING = frozenset({"analytics", "marketing", "preferences", "youtube", "goo
 def gate(*, configured_too: tuple[str, ...] = (), **options: Any) -> Gate:
     """A gate on which everything is configured but `unnamed`."""
     ids = {one.id for one in SERVICES} - {"unnamed"} | set(configured_too)
-    options = {"own_hosts": ("delinde.example",), "placeholder": placeholder} | options
+    options = {"own_hosts": ("delinde.example",)} | options
     return Gate(SERVICES, configured=ids, categories=EVERYTHING, **options)
 
 
-def placeholder(hold: Hold) -> bytes:
-    name = hold.service.id if hold.service else "-"
-    return f'<p lang="{hold.lang}">{name}: {" ".join(sorted(hold.needs))}</p>'.encode()
+def stand_in(slot: Slot) -> bytes:
+    """What a frame shows that is held back, escaped for an attribute."""
+    assert slot.hold is not None
+    name = slot.hold.service.id if slot.hold.service else "-"
+    return escape(f'<p lang="{slot.lang}">{name}: {" ".join(sorted(slot.hold.needs))}</p>').encode()
 
 
 def nothing(slot: Slot) -> bytes:
-    del slot
-    return b""
+    return stand_in(slot) if slot.kind == "frame" else b""
 
 
 def marks(slot: Slot) -> bytes:
-    return f"[{slot.kind}]".encode()
+    return stand_in(slot) if slot.kind == "frame" else f"[{slot.kind}]".encode()
 
 
 def through(page: str, *granted: str, document: bool | None = False, on: Gate | None = None) -> str:

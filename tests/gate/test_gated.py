@@ -134,10 +134,6 @@ def test_a_frame_without_a_known_service_has_no_title_to_add() -> None:
     assert "title" not in out
 
 
-def test_without_a_placeholder_the_frame_is_empty() -> None:
-    assert ' srcdoc="" ' in through("<iframe src=//youtube.com/embed/x></iframe>", on=gate(placeholder=None))
-
-
 @pytest.mark.parametrize(
     ("srcdoc", "needs"),
     [

@@ -30,7 +30,7 @@ PAGES = {
     "only an end of body": ("<html></body>", "<html>[head][banner][footer]</body>"),
     "a settings link of its own": (
         "<html><body><a data-consentkit=settings href=/s>c</a></body>",
-        "<html>[head]<body>[banner]<a data-consentkit=settings href=/s>c</a></body>",
+        "<html>[head]<body>[banner]<a data-consentkit=settings href=/s>c</a>[footer]</body>",
     ),
     "a settings link in a template": (
         "<html><body><template><a data-consentkit=settings></a></template></body>",

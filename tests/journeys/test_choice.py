@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -544,3 +546,35 @@ def test_a_visitor_who_decided_gets_nothing_of_ours_but_the_way_back(site: Schoo
     assert "<script defer" not in page
     assert 'id="consentkit"' not in page
     assert page.count("consentkit-foot") == 1
+
+
+def test_a_video_that_is_held_back_asks_for_itself_alone_without_a_script(site: School) -> None:
+    page = site.browser.get("/ouders/brief?a=1&b=2").text
+    inside = html.unescape(page.partition('srcdoc="')[2].partition('"')[0])
+
+    form = dict(re.findall(r'name="(\w+)" value="([^"]*)"', inside))
+    assert "@@" not in page
+    assert form | {"notice": ""} == {
+        "notice": "",
+        "next": "/ouders/brief?a=1&amp;b=2",
+        "from": "embed",
+        "purposes": "youtube",
+        "decision": "allow",
+    }
+    fields = {name: html.unescape(value) for name, value in form.items()}
+    answer = site.browser.post("/privacy/choice", data=fields, follow_redirects=False)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ouders/brief?a=1&b=2")
+    after = site.browser.get("/").text
+    assert LIVE_VIDEO in after
+    assert LIVE_GA not in after
+    assert 'id="consentkit"' in after
+    assert [event["method"] for event in site.kit.evidence.export()] == ["embed.allow"]
+
+
+def test_a_fragments_frame_asks_too_and_gets_no_banner(site: School) -> None:
+    page = site.browser.get("/", headers={"Sec-Fetch-Dest": "empty", "HX-Request": "true"}).text
+
+    assert "value=&quot;allow&quot;" in page
+    assert 'id="consentkit"' not in page
+    assert "consentkit-foot" not in page

@@ -108,6 +108,8 @@ def inserts(view: View) -> Fill:
 
     def fill(slot: Slot) -> bytes:
         match slot.kind:
+            case "frame":
+                return b"&lt;p&gt;later&lt;/p&gt;"
             case "head":
                 return b'<link rel=stylesheet href="/privacy/static/x.css">' if view.ask else b""
             case "banner":

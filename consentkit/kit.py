@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -65,6 +66,8 @@ class ConsentKit:
         self.closed = Gate(catalogue.load().values(), configured=(), categories=())
         self._sites = [self._build(site) for site in self.settings.all_sites]
         self._by_host = {host: site for site in self._sites for host in _hosts(site.settings)}
+        only = self._sites[0]
+        self._elsewhere = replace(only, flow=replace(only.flow, secure=False))
         self.pages: ASGIApp = Pages(self)
 
     def wrap(self, app: ASGIApp) -> ConsentMiddleware:
@@ -80,14 +83,18 @@ class ConsentKit:
         return self.now().date()
 
     def find_site(self, host: str) -> Site | None:
-        """The site that a `Host` header asks for; None where no site may answer."""
+        """The site that a `Host` header asks for; None where no site may answer.
+
+        A single site also answers under names that it does not know (127.0.0.1 during development): there without
+        the `__Host-` cookie, which only https on its own name can promise.
+        """
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         found = self._by_host.get(name.lower().rstrip("."))
         if found:
             return found
         if len(self._sites) > 1 or (self.settings.development and not is_local(name)):
             return None
-        return self._sites[0]
+        return self._elsewhere
 
     def site(self, host: str) -> PageFlow | None:
         """What a page view on this host needs."""

@@ -12,7 +12,7 @@ from datetime import date
 from hashlib import blake2b
 from typing import Literal, NamedTuple, Protocol
 
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from consentkit.choice import Choices, Policy, State, Status, cookie_name, find, refused
 from consentkit.gate import Gate, Slot
@@ -95,14 +95,6 @@ class PageFlow:
         object.__setattr__(self, "_visitors", {})
         object.__setattr__(self, "_tags", {})
 
-    def is_secure(self, scope: Scope) -> bool:
-        """Whether this request came over https, as far as can be known behind a proxy."""
-        return self.secure
-
-    def cookie_name(self, scope: Scope) -> str:
-        """The name of the choice cookie on this request."""
-        return self.cookie
-
     def visitor(self, header: bytes, *, signal: str | None, today: date) -> Visitor:
         """What the raw `Cookie` header of a request says; remembered by its bytes."""
         key = (header, signal, today)
@@ -117,13 +109,16 @@ class PageFlow:
                 self._visitors[key] = found
         return found
 
-    def tag(self, state: State | None, *, document: bool | None) -> bytes:
-        """What an ETag gets so that it stands for this page as this visitor sees it; None: as everybody sees it."""
-        key = (state and (state.status, state.granted, state.signal, state.record_id is not None), document)
+    def tag(self, state: State | None, *, document: bool | None, today: date | None = None) -> bytes:
+        """What an ETag gets so that it stands for this page as this visitor sees it; None: as everybody sees it.
+
+        With `today` in it no 304 brings back a page whose placeholders ask a question that is too old to answer.
+        """
+        key = (state and (state.status, state.granted, state.signal, state.record_id is not None), document, today)
         found = self._tags.get(key)
         if found is None:
             seen = [] if state is None else [state.status, sorted(state.granted), state.signal, bool(state.record_id)]
-            what = self.html_etag + repr([document, *seen]).encode()
+            what = self.html_etag + repr([document, today, *seen]).encode()
             found = blake2b(what, digest_size=6).hexdigest().encode("ascii")
             if len(self._tags) >= MEMO:
                 self._tags.clear()

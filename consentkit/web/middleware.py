@@ -249,7 +249,7 @@ class _Response:
         if flow.mode == "shared":
             return flow.tag(None, document=None)
         state = self._consent.state
-        return None if state.asks else flow.tag(state, document=self._document)
+        return None if state.asks else flow.tag(state, document=self._document, today=self._consent.today())
 
     async def send(self, message: Message) -> None:
         """Take one message of the app and pass on what becomes of it."""

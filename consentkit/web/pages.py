@@ -147,7 +147,7 @@ class Pages:
 
     def _visit(self, request: Request, site: Site) -> _Visit:
         header = request.headers.get("cookie", "")
-        value = find(header, site.flow.cookie_name(request.scope)) if header else None
+        value = find(header, site.flow.cookie) if header else None
         sent = signal(request.scope["headers"])
         state = site.choices.state(value, signal=sent, today=self._kit.now().date())
         wanted = request.query_params.get("lang") or request.headers.get("accept-language", "").partition(",")[0]
@@ -272,13 +272,12 @@ class Pages:
         return JSONResponse(body, 200, _HEADERS)
 
     def _cookies(self, visit: _Visit, result: Answer, back: str) -> list[bytes]:
-        site, scope = visit.site, visit.request.scope
-        name = site.flow.cookie_name(scope)
+        site = visit.site
         kept = choice_header(
-            name,
+            site.flow.cookie,
             site.choices.write(result.choice),
             days=site.policy.days,
-            secure=site.flow.is_secure(scope),
+            secure=site.flow.secure,
             readable=site.settings.html == "shared",
             domain=site.settings.cookie_domain,
         )

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
-from tests.journeys.school import School, notice_of, school
+from tests.journeys.school import School, app, notice_of, school
 
 LIVE_GA = '<script async src="https://www.googletagmanager.com/gtag/js?id=G-DELINDE"></script>'
 LIVE_CONFIG = "<script>\n  window.dataLayer"
@@ -578,3 +579,27 @@ def test_a_fragments_frame_asks_too_and_gets_no_banner(site: School) -> None:
     assert "value=&quot;allow&quot;" in page
     assert 'id="consentkit"' not in page
     assert "consentkit-foot" not in page
+
+
+@pytest.mark.checklist("STO-04")
+@pytest.mark.parametrize(
+    ("url", "name", "secure"),
+    [
+        ("https://school.example", "__Host-consentkit", True),
+        ("http://school.example", "__Host-consentkit", True),
+        ("http://127.0.0.1:8000", "consentkit", False),
+    ],
+    ids=["https", "behind a proxy that ends TLS", "on another name during development"],
+)
+def test_the_cookie_is_bound_to_the_host_wherever_https_can_promise_it(
+    tmp_path: Path, url: str, name: str, secure: bool
+) -> None:
+    with school(tmp_path, base_url="https://school.example") as site:
+        browser = TestClient(site.kit.wrap(app()), base_url=url, headers={"Accept": "text/html"})
+        answer = site.choose("accept", browser=browser)
+
+    header = answer.headers["set-cookie"]
+    assert header.startswith(f"{name}=")
+    assert ("; Secure" in header) is secure
+    assert {"Path=/", "SameSite=Lax", "HttpOnly", "Max-Age=15724800"} <= set(header.split("; "))
+    assert "Domain" not in header

@@ -361,6 +361,7 @@ def test_a_page_on_an_unknown_host_is_gated_and_gets_nothing(kit: MiniKit) -> No
     [
         ([], None, "here"),
         ([b"default-src 'self'"], None, "here"),
+        ([b"default-src 'self'; connect-src https://api.example"], None, "form"),
         ([b"script-src 'nonce-Abc+/1=' 'strict-dynamic'"], "Abc+/1=", "here"),
         ([b"default-src 'self', script-src 'nonce-b'"], "b", "here"),
         ([b"style-src 'nonce-s'; script-src 'nonce-j'"], "j", "here"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from consentkit.web.headers import mark, page_headers, private_cache, unmark, varying
-from tests.web.minikit import PAGE, Answer, MiniKit, answering, call, leaks, scope_of, visit
+from tests.web.minikit import PAGE, TODAY, Answer, MiniKit, answering, call, leaks, scope_of, visit
 
 TAG = b'"v1"'
 
@@ -181,6 +182,15 @@ def test_a_new_build_or_policy_makes_every_page_new() -> None:
     old, new = MiniKit(build=b"b1"), MiniKit(build=b"b2")
     tag = visit(old.wrap(conditional()), cookie=old.cookie()).header(b"etag") or b""
     assert visit(new.wrap(conditional()), cookie=new.cookie(), headers=[(b"if-none-match", tag)]).status == 200
+
+
+def test_a_304_never_brings_back_a_question_of_another_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = MiniKit()
+    app, cookie = kit.wrap(conditional()), kit.cookie()
+    tag = visit(app, cookie=cookie).header(b"etag") or b""
+    assert visit(app, cookie=cookie, headers=[(b"if-none-match", tag)]).status == 304
+    monkeypatch.setattr(kit, "today", lambda: TODAY + timedelta(days=1))
+    assert visit(app, cookie=cookie, headers=[(b"if-none-match", tag)]).status == 200
 
 
 def test_what_is_no_page_keeps_its_conditions() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from html import unescape
+from urllib.parse import unquote
 
 from consentkit.gate.urls import Target, plain_host, plain_path, target
 from consentkit.service import Service
@@ -27,23 +28,29 @@ class Registry:
 
     def __init__(self, services: Iterable[Service]) -> None:
         self.services: dict[str, Service] = {service.id: service for service in services}
-        self._hosts: dict[str, list[tuple[str, Service]]] = {}
+        self._hosts: dict[str, list[tuple[str, str, Service]]] = {}
+        self._asked: set[str] = set()  # the paths whose query tells services apart
         self._markers: dict[int, list[tuple[bytes, Service]]] = {}
         for service in self.services.values():
             for entry in service.hosts:
-                name, slash, path = entry.partition("/")
-                places = self._hosts.setdefault(plain_host(name), [])
-                places.append((plain_path(slash + path).lower() if slash else "", service))
+                name, slash, rest = entry.partition("/")
+                path, _, parameter = rest.partition("?")
+                prefix = plain_path(slash + path).lower() if slash else ""
+                if parameter:
+                    self._asked.add(prefix)
+                self._hosts.setdefault(plain_host(name), []).append((prefix, parameter, service))
             for marker in filter(None, map(str.encode, service.inline)):
                 self._markers.setdefault(marker[0], []).append((marker, service))
         for places in self._hosts.values():
-            places.sort(key=lambda place: -len(place[0]))
+            places.sort(key=lambda place: (-len(place[0]), -len(place[1])))
         trie = _trie(sorted(marker for markers in self._markers.values() for marker, _ in markers))
         self._some_marker = re.compile(b"(?=" + trie + b")") if self._markers else None
         self._found: dict[Target, Service | None] = {}
 
     def of_target(self, place: Target) -> Service | None:
-        """The service at this host and path: the longest host wins, then the longest path prefix."""
+        """The service at this host and path: the longest host wins, then the longest path prefix, then a parameter."""
+        if place.query and place.path.lower() not in self._asked:
+            place = Target(place.host, place.path)
         try:
             return self._found[place]
         except KeyError:
@@ -55,9 +62,11 @@ class Registry:
         return found
 
     def _look_up(self, place: Target) -> Service | None:
-        host, path = place.host, place.path.lower()
+        host, path, parameters = place.host, place.path.lower(), unquote(place.query).split("&")
         while host:
-            for prefix, service in self._hosts.get(host, ()):
+            for prefix, parameter, service in self._hosts.get(host, ()):
+                if parameter and not any(one.startswith(parameter) for one in parameters):
+                    continue
                 if not prefix or _prefix_fits(prefix, path):
                     return service
             host = host.partition(".")[2]

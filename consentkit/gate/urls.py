@@ -31,10 +31,11 @@ _LONGEST_NAME = max(map(len, html5))
 
 
 class Target(NamedTuple):
-    """What a URL points at: the host in lower-case ASCII without a trailing dot, and the path without dot segments."""
+    """What a URL points at: the host in lower-case ASCII without a trailing dot, the path without dot segments."""
 
     host: str
     path: str
+    query: str = ""
 
 
 def _numeric(body: str) -> str:
@@ -109,7 +110,7 @@ def target(url: str, base: Target | None = None) -> Target | None:
     """
     found = _SIMPLE.match(url)
     if found:
-        return Target(found[1], found[2] or "/")
+        return Target(found[1], found[2] or "/", _query(url[found.end() :]))
     url = url.strip(_C0_AND_SPACE).translate(_TAB_OR_NEWLINE)
     scheme = _SCHEME.match(url)
     if scheme:
@@ -126,8 +127,13 @@ def target(url: str, base: Target | None = None) -> Target | None:
     host = plain_host(host)
     if not host:
         return None
-    path = re.match(r"[^?#]*", rest[len(authority) :])[0]  # type: ignore[index]
-    return Target(host, plain_path(path) or "/")
+    rest = rest[len(authority) :]
+    path = re.match(r"[^?#]*", rest)[0]  # type: ignore[index]
+    return Target(host, plain_path(path) or "/", _query(rest[len(path) :]))
+
+
+def _query(rest: str) -> str:
+    return rest[1:].partition("#")[0] if rest[:1] == "?" else ""
 
 
 def _join(base_path: str, url: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from consentkit.gate.registry import Registry
 from consentkit.gate.urls import Target, candidates, opaque_text, plain_path, refresh_url, target, unescape_attribute
 from tests.gate.harm import SAFE, URLS
+from tests.gate.samples import service
 
 OTHER_SPELLINGS = [
     "http://bad.example",
@@ -156,3 +158,19 @@ def test_the_text_inside_a_url(url: str, text: str | None) -> None:
 )
 def test_character_references_of_an_attribute(raw: str, value: str) -> None:
     assert unescape_attribute(raw) == value
+
+
+def test_a_parameter_tells_two_services_at_one_path_apart() -> None:
+    ads = service("ads", "marketing", "tags.example/gtag/js?id=AW-")
+    counts = service("counts", "analytics", "tags.example/gtag/js")
+    registry = Registry([counts, ads])
+
+    def found(url: str) -> str | None:
+        match = registry.of_url(url)
+        return match.id if match else None
+
+    assert found("https://www.tags.example/gtag/js?id=AW-1") == "ads"
+    assert found("https://www.tags.example/gtag/js?l=layer&id=AW-1") == "ads"
+    assert found("https://www.tags.example/gtag/js?id=G-1") == "counts"
+    assert found("https://www.tags.example/gtag/js") == "counts"
+    assert found("https://www.tags.example/other?id=AW-1") is None

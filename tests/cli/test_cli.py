@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,16 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Types a command in a folder of its own; gives exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
     for name in ("CONSENTKIT_CONFIG", "CONSENTKIT_SECRET_KEYS", "CONSENTKIT_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "modules", {name: found for name, found in sys.modules.items() if name != "winkel"})
     (tmp_path / "winkel.py").write_text(APP, encoding="utf-8")
+
+    for name in ("winkel", "poort"):  # each test has its own
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
     def typed(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["consentkit", *words])
@@ -74,7 +76,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         out, err = capfd.readouterr()
         return int(ended.value.code or 0), out, err
 
-    return typed
+    yield typed
+    for name in ("winkel", "poort"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

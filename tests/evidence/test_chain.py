@@ -42,7 +42,8 @@ def written(evidence: Evidence) -> Evidence:
 @contextmanager
 def tampering(store: Store) -> Iterator[Engine]:
     """Somebody with the rights of the database's owner: triggers and keys gone, SQLite checks no foreign keys."""
-    engine = create_engine(store.engine.url)
+    path = {} if store.sqlite else {"options": "-c search_path=consentkit"}
+    engine = create_engine(store.engine.url, connect_args=path)
     with engine.begin() as connection:
         if store.sqlite:
             for table in ("consent_event", "notice"):

@@ -177,7 +177,7 @@
 
   const now = shared?.read();
   if (now) hold(now.granted, now.active);
-  if (now ? now.asks : section) show();
+  if (now ? now.asks && self == top : section) show();
   active = all('form[data-consentkit=withdraw]:not([hidden])').length;
 
   // A page that swaps its body keeps the question, and in shared mode its new parts wake too.

@@ -8,7 +8,7 @@ from html import escape
 from typing import Final
 
 from consentkit.gate import scanner, vectors
-from consentkit.gate.memo import Memo, Recent
+from consentkit.gate.memo import Bodies, Memo
 from consentkit.gate.registry import Registry
 from consentkit.gate.rewrite import STRUCTURAL, Rewriter
 from consentkit.gate.scanner import Attribute, attributes
@@ -52,7 +52,7 @@ class Gate:
         self._everything = frozenset().union(*self._needs.values())
         self._tags: dict[Context, Memo[Tag]] = {}
         self._codes = Memo[tuple[Service, ...]](_MEMO_BYTES)
-        self._pages = Recent[list[bytes | Slot]](_PAGES_BYTES)
+        self._pages = Bodies[list[bytes | Slot]](_PAGES_BYTES)
 
     def _needs_of(self, service: Service) -> Needs:
         if service.category == NECESSARY:
@@ -115,14 +115,15 @@ class Gate:
         Args:
             on_seen: told what was seen, the first time that this body passes.
         """
-        key = (body, granted, document)
-        parts = self._pages.get(key)
+        variant = (granted, document)
+        parts = self._pages.get(body, variant)
         if parts is None:
             rewriter = Rewriter(self, granted, fill, document=document)
             parts = _merged(rewriter.parts(body))
             if on_seen is not None:
                 on_seen(rewriter.seen)
-            self._pages.put(key, parts, size=len(body) + sum(len(part) for part in parts if isinstance(part, bytes)))
+            size = len(body) + sum(len(part) for part in parts if isinstance(part, bytes))
+            self._pages.put(body, variant, parts, size=size)
         return b"".join([part if isinstance(part, bytes) else fill(part) for part in parts])
 
     # -- what the rewriter asks

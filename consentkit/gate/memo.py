@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 V = TypeVar("V")
+
+_STRIDE: Final = 256  # one byte in so many is in the sample
+_MOST_ALIKE: Final = 8  # bodies of one length and one sample: pages that differ by a token or a name
 
 
 class Memo(Generic[V]):
@@ -30,33 +33,46 @@ class Memo(Generic[V]):
         self._values[key] = value
 
 
-class Recent(Generic[V]):
-    """By any key; forgets what was not asked for longest once it exceeds `room` bytes."""
+class Bodies(Generic[V]):
+    """By a body's bytes and a variant; forgets what was not asked for longest once it exceeds `room` bytes.
+
+    A body is looked up by its length and a sample of its bytes and then compared as a whole: hashing all of it would
+    take longer than everything else that a repeating page costs.
+    """
 
     __slots__ = ("_left", "_lock", "_room", "_values")
 
     def __init__(self, room: int) -> None:
         self._room = self._left = room
-        self._values: dict[Hashable, tuple[int, V]] = {}
+        self._values: dict[Hashable, list[tuple[bytes, V, int]]] = {}
         self._lock = Lock()
 
-    def get(self, key: Hashable) -> V | None:
+    def get(self, body: bytes, variant: Hashable) -> V | None:
         """What was put under this key, which now counts as just used."""
+        key = (len(body), body[::_STRIDE], variant)
         with self._lock:
-            found = self._values.pop(key, None)
-            if found is None:
+            alike = self._values.pop(key, None)
+            if alike is None:
                 return None
-            self._values[key] = found
-            return found[1]
+            self._values[key] = alike
+            for known, value, _ in alike:
+                if known == body:
+                    return value
+        return None
 
-    def put(self, key: Hashable, value: V, *, size: int) -> None:
+    def put(self, body: bytes, variant: Hashable, value: V, *, size: int) -> None:
         """Keep `value`, which weighs `size` bytes together with its key."""
         if size > self._room // 4:
             return
+        key = (len(body), body[::_STRIDE], variant)
         with self._lock:
-            before = self._values.pop(key, None)
-            self._left += (before[0] if before else 0) - size
-            self._values[key] = (size, value)
+            alike = self._values.pop(key, [])
+            outdated = [entry for entry in alike if entry[0] == body] or alike[: len(alike) - _MOST_ALIKE + 1]
+            for entry in outdated:
+                alike.remove(entry)
+                self._left += entry[2]
+            self._left -= size
+            self._values[key] = [*alike, (body, value, size)]
             while self._left < 0:
                 oldest = next(iter(self._values))
-                self._left += self._values.pop(oldest)[0]
+                self._left += sum(entry[2] for entry in self._values.pop(oldest))

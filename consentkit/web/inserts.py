@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 from consentkit.choice import State, Status
@@ -22,10 +23,11 @@ Values = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rendered HTML with places to fill: literal bytes and the name of the value that follows each."""
+    """Rendered HTML with places to fill: `parts` has something to replace at each position that `places` names."""
 
-    parts: tuple[tuple[bytes, bytes], ...]
-    last: bytes
+    parts: tuple[bytes, ...]
+    places: tuple[tuple[int, bytes], ...]
+    tokens: bool
 
     @classmethod
     def cut(cls, rendered: str) -> Piece:
@@ -34,12 +36,16 @@ class Piece:
         Raises:
             UnicodeEncodeError: the HTML is not ASCII and would break on pages in another encoding.
         """
-        pieces = _SENTINEL.split(rendered.encode("ascii"))
-        return cls(tuple(zip(pieces[:-1:2], pieces[1::2], strict=True)), pieces[-1])
+        parts = tuple(_SENTINEL.split(rendered.encode("ascii")))
+        places = tuple((at, parts[at]) for at in range(1, len(parts), 2))
+        return cls(parts, places, any(name == b"TOKEN" for _, name in places))
 
     def fill(self, values: Values) -> bytes:
         """The HTML with its places filled."""
-        return b"".join([part for literal, name in self.parts for part in (literal, values[name])]) + self.last
+        parts = list(self.parts)
+        for at, name in self.places:
+            parts[at] = values[name]
+        return b"".join(parts)
 
 
 def safe_next(path: str) -> str | None:
@@ -47,6 +53,18 @@ def safe_next(path: str) -> str | None:
     if not path.startswith("/") or path[1:2] in ("/", "\\") or "\\" in path or len(path) > 2048:
         return None
     return path if path.isprintable() and " " not in path else None
+
+
+@lru_cache(maxsize=256)
+def _values(root: str, path: str, nonce: str | None, wake: str, *, framed: bool) -> Values:
+    """What the places get, but for the notice token. A document within an attribute (`framed`) is escaped once more."""
+    texts = {b"ROOT": root, b"NEXT": path, b"NONCE": "", b"WAKE": wake}
+    values = {name: html.escape(text) for name, text in texts.items()}
+    if nonce:
+        values[b"NONCE"] = f' nonce="{html.escape(nonce)}"'
+    if framed:
+        values = {name: html.escape(value) for name, value in values.items()}
+    return {name: value.encode("ascii", "xmlcharrefreplace") for name, value in values.items()}
 
 
 class Inserts:
@@ -94,11 +112,19 @@ class Inserts:
 
     def __call__(self, view: View) -> Callable[[Slot], bytes]:
         """The function that fills the slots of one page."""
+        path = safe_next(view.path) or "/"
 
         def fill(slot: Slot) -> bytes:
             lang = self.language(slot.lang)
             piece = self._piece(slot, lang, view.state)
-            return piece.fill(self._values(view, slot, lang)) if piece else b""
+            if piece is None:
+                return b""
+            root = f"//{view.host}{view.root_path}" if slot.based else view.root_path
+            values = _values(root, path, view.nonce, view.wake, framed=slot.kind == "frame")
+            if piece.tokens:
+                token = b"" if self._shared else self._notice_token(lang).encode("ascii")
+                values = {**values, b"TOKEN": token}
+            return piece.fill(values)
 
         return fill
 
@@ -126,17 +152,3 @@ class Inserts:
                 active = state.status is Status.GIVEN and not self._shared
                 sent = None if self._shared else state.signal
                 return self._footer[lang, active, asks, slot.own_settings, sent]
-
-    def _values(self, view: View, slot: Slot, lang: str) -> Values:
-        root = html.escape(f"//{view.host}{view.root_path}" if slot.based else view.root_path)
-        nonce = f' nonce="{html.escape(view.nonce)}"' if view.nonce else ""
-        here = html.escape(safe_next(view.path) or "/")
-        if slot.kind == "frame":  # a document within an attribute is escaped once more
-            root, nonce, here = html.escape(root), html.escape(nonce), html.escape(here)
-        return {
-            b"ROOT": root.encode("ascii", "xmlcharrefreplace"),
-            b"TOKEN": b"" if self._shared or slot.kind == "head" else self._notice_token(lang).encode("ascii"),
-            b"NEXT": here.encode("ascii", "xmlcharrefreplace"),
-            b"NONCE": nonce.encode("ascii", "xmlcharrefreplace"),
-            b"WAKE": view.wake.encode("ascii"),
-        }

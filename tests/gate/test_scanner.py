@@ -8,7 +8,7 @@ import re
 import pytest
 
 from consentkit.gate import Gate, fallback, scanner
-from consentkit.gate.memo import Memo, Recent
+from consentkit.gate.memo import Bodies, Memo
 from consentkit.gate.scanner import Foreign, TagEnd, attributes
 from tests.gate.harm import live, page, readings
 from tests.gate.samples import DENIED, EVERYTHING, gate, nothing, service, through
@@ -198,18 +198,41 @@ def test_a_memo_forgets_at_its_bound() -> None:
     assert memo.get(b"3") is None
 
 
-def test_recent_keeps_what_was_used_last() -> None:
-    recent = Recent[str](400)
-    recent.put("large", "x", size=101)
-    assert recent.get("large") is None
-    for key in "abcd":
-        recent.put(key, key, size=100)
-    assert recent.get("a") == "a"
-    recent.put("a", "A", size=100)
-    recent.put("e", "e", size=50)
-    assert recent.get("b") is None
-    assert recent.get("a") == "A"
-    assert recent.get("c") == "c"
+def test_bodies_keep_what_was_used_last() -> None:
+    bodies = Bodies[str](400)
+    bodies.put(b"large", None, "x", size=101)
+    assert bodies.get(b"large", None) is None
+    for key in (b"a", b"b", b"c", b"d"):
+        bodies.put(key, None, key.decode(), size=100)
+    assert bodies.get(b"a", None) == "a"
+    bodies.put(b"a", None, "A", size=100)
+    bodies.put(b"e", None, "e", size=50)
+    assert bodies.get(b"b", None) is None
+    assert bodies.get(b"a", None) == "A"
+    assert bodies.get(b"c", None) == "c"
+
+
+def test_bodies_that_look_alike_are_told_apart_and_bounded() -> None:
+    bodies = Bodies[int](100_000)
+    alike = [b"x" * 300 + b"%02d" % number + b"x" * 100 for number in range(12)]
+    for number, body in enumerate(alike):
+        bodies.put(body, None, number, size=1000)
+    assert [bodies.get(body, None) for body in alike] == [None] * 4 + list(range(4, 12))
+    assert bodies.get(alike[5], "other") is None
+    bodies.put(alike[5], None, 55, size=1000)
+    assert [bodies.get(body, None) for body in alike[4:8]] == [4, 55, 6, 7]
+    for number in range(92):  # what was replaced weighs nothing any more: these fit beside the eight
+        bodies.put(b"", number, number, size=1000)
+    assert bodies.get(alike[11], None) == 11
+    bodies.put(b"", 92, 92, size=1000)
+    assert (
+        bodies.get(
+            b"",
+            0,
+        )
+        is None
+    )
+    assert bodies.get(b"", 1) == 1
 
 
 def test_many_contexts_do_not_fill_the_memory() -> None:

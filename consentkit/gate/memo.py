@@ -67,7 +67,7 @@ class Bodies(Generic[V]):
         key = (len(body), body[::_STRIDE], variant)
         with self._lock:
             alike = self._values.pop(key, [])
-            outdated = [entry for entry in alike if entry[0] == body] or alike[: len(alike) - _MOST_ALIKE + 1]
+            outdated = [entry for entry in alike if entry[0] == body] or alike[: max(0, len(alike) - _MOST_ALIKE + 1)]
             for entry in outdated:
                 alike.remove(entry)
                 self._left += entry[2]

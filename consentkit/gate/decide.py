@@ -110,7 +110,7 @@ class Gate:
         document: bool | None,
         on_seen: Callable[[Sequence[Seen]], None] | None = None,
     ) -> bytes:
-        """A whole body at once. Bodies that repeat byte for byte are remembered; the places are filled afresh.
+        """A whole body at once. Bodies that come again byte for byte are remembered; the places are filled afresh.
 
         Args:
             on_seen: told what was seen, the first time that this body passes.
@@ -119,11 +119,13 @@ class Gate:
         parts = self._pages.get(body, variant)
         if parts is None:
             rewriter = Rewriter(self, granted, fill, document=document)
-            parts = _merged(rewriter.parts(body))
-            if on_seen is not None:
+            parts = rewriter.parts(body)
+            if self._pages.repeats(body, variant):
+                parts = _merged(parts)
+                size = len(body) + sum(len(part) for part in parts if isinstance(part, bytes))
+                self._pages.put(body, variant, parts, size=size)
+            elif on_seen is not None:
                 on_seen(rewriter.seen)
-            size = len(body) + sum(len(part) for part in parts if isinstance(part, bytes))
-            self._pages.put(body, variant, parts, size=size)
         return b"".join([part if isinstance(part, bytes) else fill(part) for part in parts])
 
     # -- what the rewriter asks

@@ -10,6 +10,7 @@ V = TypeVar("V")
 
 _STRIDE: Final = 256  # one byte in so many is in the sample
 _MOST_ALIKE: Final = 8  # bodies of one length and one sample: pages that differ by a token or a name
+_MOST_MET: Final = 4096
 
 
 class Memo(Generic[V]):
@@ -40,12 +41,23 @@ class Bodies(Generic[V]):
     take longer than everything else that a repeating page costs.
     """
 
-    __slots__ = ("_left", "_lock", "_room", "_values")
+    __slots__ = ("_left", "_lock", "_met", "_room", "_values")
 
     def __init__(self, room: int) -> None:
         self._room = self._left = room
         self._values: dict[Hashable, list[tuple[bytes, V, int]]] = {}
+        self._met: set[int] = set()
         self._lock = Lock()
+
+    def repeats(self, body: bytes, variant: Hashable) -> bool:
+        """Whether this came before, as far as is known: what never comes again is not worth the room and the copying."""
+        met = hash((body, variant))
+        if met in self._met:
+            return True
+        if len(self._met) >= _MOST_MET:
+            self._met.clear()
+        self._met.add(met)
+        return False
 
     def get(self, body: bytes, variant: Hashable) -> V | None:
         """What was put under this key, which now counts as just used."""

@@ -42,6 +42,32 @@ class Rewriter:
     The output does not depend on how the input was cut.
     """
 
+    # Where every page begins. They are the class's, for setting them one by one takes longer than a small page.
+    _phase = _HEAD
+    _fresh = True
+    _based = False
+    _settings = False
+    _frames = False
+    _footer = True
+    _templates = 0
+    _select = 0
+    _line = 1
+    _counted = 0
+    _fed = False
+    _flushed = 0  # up to here the buffer has gone out
+    _mode = _DATA
+    _start = 0  # where the tag began that is being read or held
+    _at = 0  # where to go on searching, in a comment, doctype or CDATA section
+    _floor = 0  # a "--!>" before this does not end the comment
+    _tag_end: TagEnd  # while in a tag
+    _tag_name = ""
+    _closing = False
+    _raw: RawEnd  # while in raw text
+    _doing = _STREAM
+    _text = 0  # where the text of a held raw text element begins
+    _held: tuple[bytes, Tag] | None = None
+    _waiting = 0
+
     def __init__(
         self,
         gate: Gate,
@@ -66,35 +92,13 @@ class Rewriter:
         self._nested = nested
         self._context = context
         self._lang = context.lang
-        self._based = False
         self._bases = context.bases
-        self._settings = False
-        self._frames = False
-        self._footer = True
-        self._phase = _BODY if nested else _HEAD
-        self._fresh = not nested
+        if nested:
+            self._phase = _BODY
+            self._fresh = False
         self._foreign = foreign or Foreign()
-        self._templates = 0
-        self._select = 0
-        self._line = 1
-        self._counted = 0
-        self._fed = False
-
         self._out: list[bytes | Slot] = []
         self._buffer = bytearray()
-        self._flushed = 0  # up to here the buffer has gone out
-        self._mode = _DATA
-        self._start = 0  # where the tag began that is being read or held
-        self._at = 0  # where to go on searching, in a comment, doctype or CDATA section
-        self._floor = 0  # a "--!>" before this does not end the comment
-        self._tag_end = TagEnd(0)
-        self._tag_name = ""
-        self._closing = False
-        self._raw = RawEnd("title", 0)
-        self._doing = _STREAM
-        self._text = 0  # where the text of a held raw text element begins
-        self._held: tuple[bytes, Tag] | None = None
-        self._waiting = 0
         self._memo = gate.tags(context)
         self._settle()
 
@@ -144,8 +148,10 @@ class Rewriter:
         self._text -= keep
         self._at -= keep
         self._floor -= keep
-        self._tag_end.at -= keep
-        self._raw.at -= keep
+        if self._mode in (_TAG, _LONG):
+            self._tag_end.at -= keep
+        elif self._mode == _RAW:
+            self._raw.at -= keep
 
     def _emit(self, source: bytes | bytearray, end: int) -> None:
         if end > self._flushed:
@@ -426,7 +432,8 @@ class Rewriter:
 
     def _start_tag(self, source: bytes | bytearray, start: int, raw: bytes, tag: Tag) -> None:
         end = start + len(raw)
-        self._before(source, start, tag.name, closing=False)
+        if self._phase != _BODY:
+            self._before(source, start, tag.name, closing=False)
         if tag.settings and not self._templates and not self._nested:
             self._settings = True
         if tag.code:
@@ -442,7 +449,8 @@ class Rewriter:
                 self.wanted |= tag.needs or frozenset()
         if self._foreign.stack or not tag.plain:
             self._enter(source, end, tag)
-        self._after(source, end, tag.name)
+        if self._phase == _BEFORE_BODY:
+            self._after(source, end, tag.name)
 
     def _hold_back(self, source: bytes | bytearray, raw: bytes, tag: Tag, needs: Needs) -> None:
         held = self._gate.held(raw, tag.name, needs, attributes(raw), context=self._context)
@@ -454,17 +462,24 @@ class Rewriter:
         """How the bytes after this start tag are to be read."""
         name, foreign = tag.name, self._foreign
         within = False
+        settled = True
         if name in ("svg", "math") or foreign.stack:
             within = foreign.start(name, self_closing=tag.self_closing, attributes=tag.attributes)
-        self._remember(tag)
+            settled = False
+        if tag.lang or tag.base is not None:
+            self._remember(tag)
+            settled = False
         if name == "frameset" or (name == "col" and self._templates) or (name in _IN_SELECT and self._select):
             foreign.give_up()
+            settled = False
         if not within:
             if name == "template":
                 self._templates += 1
+                settled = False
             elif name == "select":
                 self._select = self._templates + 1
-        self._settle()
+        if not settled:
+            self._settle()
         if name == "script" or name in _RAW_NAMES or (name == "noscript" and not self._nested):
             self._enter_raw(source, end, tag, within=within)
         elif name == "plaintext" and not within and not foreign.unsure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from consentkit.gate.scanner import words
 from consentkit.gate.urls import Target, candidates, refresh_url
@@ -25,8 +25,7 @@ class Hold:
     needs: Needs
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A place where the page gets something of ours.
 
     `lang` is the page's `<html lang>`, lower-cased, as far as seen. `based`: a `<base href>` came before, so relative
@@ -43,8 +42,7 @@ class Slot:
     hold: Hold | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """Something on a page that belongs to a known service, or to a third party that isn't known (`service_id` None)."""
 
     tag: str

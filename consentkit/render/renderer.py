@@ -17,159 +17,35 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cache, cached_property
-from html.parser import HTMLParser
-from string import Formatter
-from types import MappingProxyType
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from consentkit import assets
 from consentkit.choice import Policy, Purpose, State, Status
-from consentkit.errors import ConsentKitError
-from consentkit.service import NECESSARY, Duration, Item, Service, Text
+from consentkit.render.markup import (
+    bare,
+    compact,
+    hashed_asset,
+    make_environment,
+    one_line,
+    safe_link,
+    sentence,
+    strip_script,
+    strip_style,
+    to_ascii,
+    words,
+)
+from consentkit.render.texts import Texts, languages, load_texts
+from consentkit.service import NECESSARY, Item, Service, Text
 from consentkit.theme import Theme
 
 _CACHE_ENTRIES = 1024
-
-
-# -- texts ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class CategoryText:
-    """What a category is called and what happens in it."""
-
-    title: str
-    about: str
-
-
-@dataclass(frozen=True, slots=True)
-class OwnCookieText:
-    """What consentkit's own cookie is for, and why it needs no consent."""
-
-    purpose: str
-    exempt: str
-
-
-class Texts:
-    """All texts of one language, by keys such as `banner.title`."""
-
-    def __init__(self, lang: str, entries: Mapping[str, str]) -> None:
-        self.lang = lang
-        self._entries = entries
-
-    def __call__(self, key: str, **values: object) -> str:
-        """The text of a key, its places filled.
-
-        Raises:
-            KeyError: there is no such text, or a place in it was given no value.
-        """
-        text = self._entries[key]
-        return text.format_map(values) if values else text
-
-    @property
-    def name(self) -> str:
-        """What the language calls itself."""
-        return self._entries["name"]
-
-    def has(self, key: str) -> bool:
-        """Whether there is such a text."""
-        return key in self._entries
-
-    def category(self, name: str) -> CategoryText:
-        """The shipped words for a category.
-
-        Raises:
-            KeyError: it is not one of the four that every site has.
-        """
-        return CategoryText(self(f"categories.{name}.title"), self(f"categories.{name}.about"))
-
-    @property
-    def own_cookie(self) -> OwnCookieText:
-        """The words for consentkit's own cookie."""
-        return OwnCookieText(self("own_cookie.purpose"), self("own_cookie.exempt"))
-
-    def error(self, reason: str) -> str:
-        """The sentence for a reason of `ChoiceRefused`; one that is not known gives the most general."""
-        return self(f"errors.{reason}" if self.has(f"errors.{reason}") else "errors.unavailable")
-
-    def duration(self, duration: Duration) -> str:
-        """A duration in words: "13 maanden"."""
-        if duration.unit == "session":
-            return self("duration.session")
-        if duration.amount == 1:
-            return self(f"duration.{duration.unit}")
-        return self(f"duration.{duration.unit}s", n=duration.amount)
-
-    def date(self, day: date) -> str:
-        """A day in words: "22 november 2026"."""
-        return self("date.pattern", day=day.day, month=self(f"date.m{day.month}"), year=day.year)
-
-    def country(self, code: str) -> str:
-        """The name of an ISO 3166 code; a code that has none stays as it is."""
-        return self(f"countries.{code}") if self.has(f"countries.{code}") else code
-
-    def join(self, words: Iterable[str]) -> str:
-        """Words in a row."""
-        return self("list_join").join(words)
-
-
-@cache
-def languages() -> tuple[str, ...]:
-    """The languages that have a complete file of texts."""
-    return tuple(sorted(_all_texts()))
-
-
-def load_texts(lang: str) -> Texts:
-    """The texts of a language.
-
-    Raises:
-        KeyError: there is no file for it.
-        ConsentKitError: a file misses a text that another one has; none of them is used then (BAN-12).
-    """
-    return _all_texts()[lang]
-
-
-@cache
-def _all_texts() -> Mapping[str, Texts]:
-    files = sorted((assets.directory("templates") / "texts").glob("*.toml"))
-    read = {path.stem: dict(_flat(tomllib.loads(path.read_text("utf-8")))) for path in files}
-    if problems := parity(read):
-        raise ConsentKitError("; ".join(problems))
-    return MappingProxyType({lang: Texts(lang, entries) for lang, entries in read.items()})
-
-
-def _flat(table: Mapping[str, Any], under: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{under}{key}.")
-        else:
-            yield f"{under}{key}", value
-
-
-def parity(read: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What keeps these languages from being complete: a text missing, empty, or with other places to fill."""
-    problems: list[str] = []
-    every = sorted({key for entries in read.values() for key in entries})
-    for key in every:
-        places = {
-            lang: frozenset(name for _, name, _, _ in Formatter().parse(entries[key]) if name)
-            for lang, entries in read.items()
-            if key in entries
-        }
-        problems += [f"texts/{lang}.toml has no `{key}`" for lang in read if key not in read[lang]]
-        problems += [f"texts/{lang}.toml: `{key}` is empty" for lang in places if not read[lang][key].strip()]
-        if len(set(places.values())) > 1:
-            problems.append(f"`{key}` has other places to fill in {' and '.join(sorted(places))}")
-    return problems
 
 
 # -- the site -------------------------------------------------------------------------------------------------------
@@ -226,53 +102,6 @@ class _PurposeView:
     services: tuple[_ServiceView, ...]
 
 
-def _finalize(value: object) -> object:
-    """Escape a value and break what looks like one of our marks, so that no text can ask for a token."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return Markup(str(escape(value)).replace("@@", "&#64;&#64;"))  # noqa: S704  escaped in the same line
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        loader=FileSystemLoader(assets.directory("templates")),
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-
-
-def _compact(html: str) -> str:
-    """One line, without space between tags. Templates write a space that matters as `{{ " " }}`."""
-    return re.sub(r"\s*\n\s*", "", html)
-
-
-def _ascii(html: str) -> str:
-    return html.encode("ascii", "xmlcharrefreplace").decode("ascii")
-
-
-def _link(target: str) -> str:
-    """A target that a browser follows to a page; anything else (`javascript:`) leads nowhere."""
-    return target if re.match(r"/(?![/\\])|https?://[^/]", target) else ""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _sentence(text: str) -> str:
-    text = _one_line(text)
-    return text if text.endswith((".", "!", "?")) else text + "."
-
-
-def _bare(text: str) -> str:
-    return _one_line(text).rstrip(".")
-
-
 class Renderer:
     """Renders everything of one site. Immutable once made; what it made it remembers.
 
@@ -287,16 +116,16 @@ class Renderer:
     def __init__(self, view: SiteView) -> None:
         self.view = view
         self._texts = {lang: load_texts(lang) for lang in view.languages}
-        self._jinja = _environment()
+        self._jinja = make_environment()
         folder = assets.directory("static")
         theme = view.theme.css()
         scripts = ("consentkit-shared.js", "consentkit.js") if view.mode == "shared" else ("consentkit.js",)
-        script = "".join(_strip_script((folder / name).read_text("utf-8")) for name in scripts)
-        self.css_text = theme + _strip_style((folder / "consentkit.css").read_text("utf-8"))
-        self.pages_css_text = theme + _strip_style((folder / "consentkit-pages.css").read_text("utf-8"))
-        self._css = _asset("consentkit", "css", self.css_text)
-        self._pages_css = _asset("consentkit-pages", "css", self.pages_css_text)
-        self._js = _asset("consentkit", "js", script)
+        script = "".join(strip_script((folder / name).read_text("utf-8")) for name in scripts)
+        self.css_text = theme + strip_style((folder / "consentkit.css").read_text("utf-8"))
+        self.pages_css_text = theme + strip_style((folder / "consentkit-pages.css").read_text("utf-8"))
+        self._css = hashed_asset("consentkit", "css", self.css_text)
+        self._pages_css = hashed_asset("consentkit-pages", "css", self.pages_css_text)
+        self._js = hashed_asset("consentkit", "js", script)
         self._placeholders: dict[tuple[str, str, bool], str] = {}
 
     # -- assets --
@@ -390,15 +219,15 @@ class Renderer:
             view=view,
             policy=view.policy,
             shared=view.mode == "shared",
-            title=_one_line(own.get("title") or texts("banner.title")),
-            intro=_one_line(own.get("intro") or texts("banner.intro")),
+            title=one_line(own.get("title") or texts("banner.title")),
+            intro=one_line(own.get("intro") or texts("banner.intro")),
             asked=self._purposes(view.policy.asked, lang),
             exempt=texts.join(self._say(purpose.title, lang) for purpose in opt_outs),
             fingerprints=" ".join(
                 f"{purpose.id}={purpose.fingerprint.hex()}{'+' if purpose.kind == 'opt_out' else ''}"
                 for purpose in view.policy.purposes
             ),
-            privacy=_link(view.privacy_statement),
+            privacy=safe_link(view.privacy_statement),
             privacy_local=view.privacy_statement.startswith("/"),
         )
 
@@ -445,8 +274,8 @@ class Renderer:
                 service=service,
                 answerable=answerable,
                 shared=self.view.mode == "shared",
-                title=_one_line(title),
-                purpose=_bare(self._say(service.purpose, spoken)),
+                title=one_line(title),
+                purpose=bare(self._say(service.purpose, spoken)),
                 pages_css=self._pages_css[0],
             )
             if len(self._placeholders) >= _CACHE_ENTRIES:
@@ -455,7 +284,7 @@ class Renderer:
         return found
 
     def _insert(self, name: str, **values: Any) -> str:
-        return _ascii(_compact(self._jinja.get_template(name).render(**values)))
+        return to_ascii(compact(self._jinja.get_template(name).render(**values)))
 
     # -- pages --
 
@@ -482,7 +311,7 @@ class Renderer:
             pages_css=self._pages_css[0],
             js=self._js[0],
             languages=list(self._texts.values()) if len(self._texts) > 1 else [],
-            privacy=_link(self.view.privacy_statement),
+            privacy=safe_link(self.view.privacy_statement),
             privacy_local=self.view.privacy_statement.startswith("/"),
             **values,
         )
@@ -576,7 +405,7 @@ class Renderer:
         if sentence is None:
             sentence = texts.error(reason) if reason else texts("message.saved", settings=texts("banner.settings"))
         settings = f"{root}{self.view.prefix}/settings?lang={texts.lang}"
-        target = _link(href or "") or (f"{root}/" if lost or not reason else settings)
+        target = safe_link(href or "") or (f"{root}/" if lost or not reason else settings)
         way = label or texts("message.to_settings" if target == settings else "message.go_on")
         return {"reason": reason, "title": title, "sentence": sentence, "href": target, "label": way}
 
@@ -584,8 +413,8 @@ class Renderer:
         return [
             _PurposeView(
                 purpose.id,
-                _one_line(self._say(purpose.title, lang)),
-                _sentence(self._say(purpose.about, lang)),
+                one_line(self._say(purpose.title, lang)),
+                sentence(self._say(purpose.about, lang)),
                 purpose.embed,
                 self._services(purpose.services, lang),
             )
@@ -596,15 +425,15 @@ class Renderer:
         texts = self._texts[lang]
         return tuple(
             _ServiceView(
-                title=_one_line(service.title),
+                title=one_line(service.title),
                 by=texts(
                     "banner.by",
-                    provider=_one_line(service.provider),
+                    provider=one_line(service.provider),
                     country=texts.country(service.country),
                     transfer=texts(f"transfer.{service.transfer}"),
                 ),
-                purpose=_sentence(self._say(service.purpose, lang)),
-                exempt=_bare(self._say(service.exempt or {}, lang)),
+                purpose=sentence(self._say(service.purpose, lang)),
+                exempt=bare(self._say(service.exempt or {}, lang)),
                 groups=self._groups(service, lang),
                 after=self._one_reader(service, texts) if service.items else texts("banner.stores_nothing"),
             )
@@ -620,7 +449,7 @@ class Renderer:
             about = texts(
                 "banner.item",
                 duration=texts.duration(items[0].duration),
-                purpose=_bare(self._say(items[0].purpose, lang)),
+                purpose=bare(self._say(items[0].purpose, lang)),
             )
             if told:
                 about += " " + texts("banner.reader", reader=self._reader(items[0], service, texts))
@@ -632,10 +461,10 @@ class Renderer:
         return texts("banner.reader", reader=readers.pop()) if len(readers) == 1 else ""
 
     def _reader(self, item: Item, service: Service, texts: Texts) -> str:
-        provider = _one_line(service.provider)
+        provider = one_line(service.provider)
         if item.party == "third":
             return texts("cookies.reader_provider", provider=provider)
-        if provider == _one_line(self.view.controller):
+        if provider == one_line(self.view.controller):
             return texts("cookies.reader_site")
         return texts("cookies.reader_both", provider=provider)
 
@@ -647,8 +476,8 @@ class Renderer:
 
     def _table(self, texts: Texts, title: str, about: str, services: Iterable[Service]) -> Mapping[str, Any]:
         return {
-            "title": _one_line(title),
-            "about": _sentence(about),
+            "title": one_line(title),
+            "about": sentence(about),
             "rows": [row for service in services for row in self._rows(service, texts)],
         }
 
@@ -657,11 +486,11 @@ class Renderer:
         shared = {
             "service": service.title,
             "provider": service.provider,
-            "privacy_url": _link(service.privacy_url),
+            "privacy_url": safe_link(service.privacy_url),
             "category": self._category(service, texts),
             "country": texts.country(service.country),
             "transfer": texts(f"transfer.{service.transfer}"),
-            "basis": texts("cookies.exempt", reason=_bare(self._say(service.exempt, lang)))
+            "basis": texts("cookies.exempt", reason=bare(self._say(service.exempt, lang)))
             if service.exempt
             else texts("cookies.needs_consent")
             if service.asks
@@ -672,7 +501,7 @@ class Renderer:
                 **shared,
                 "names": [item.name for item in items],
                 "kind": texts(f"cookies.kind_{items[0].kind}"),
-                "purpose": _sentence(self._say(items[0].purpose, lang)),
+                "purpose": sentence(self._say(items[0].purpose, lang)),
                 "duration": texts.duration(items[0].duration),
                 "reader": self._reader(items[0], service, texts),
             }
@@ -683,7 +512,7 @@ class Renderer:
                 **shared,
                 "names": [],
                 "kind": "",
-                "purpose": _sentence(self._say(service.purpose, lang)),
+                "purpose": sentence(self._say(service.purpose, lang)),
                 "duration": texts("cookies.not_applicable"),
                 "reader": texts("cookies.reader_loads", provider=service.provider),
             }
@@ -711,7 +540,7 @@ class Renderer:
             "controller": {"name": view.controller, "address": view.address, "email": view.email},
             "policy": view.policy.fingerprint,
             "days": view.policy.days,
-            "texts": _words(banner),
+            "texts": words(banner),
             "purposes": [
                 {
                     "id": purpose.id,
@@ -807,38 +636,3 @@ def _grouped(items: Sequence[Item]) -> list[list[Item]]:
         key = (item.kind, item.duration, item.party, tuple(sorted(item.purpose.items())))
         groups.setdefault(key, []).append(item)
     return list(groups.values())
-
-
-class _Words(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        if words := _one_line(data):
-            self.found.append(words)
-
-
-def _words(html: str) -> list[str]:
-    """Every text of a piece of HTML, in the order in which it is read."""
-    parser = _Words()
-    parser.feed(html)
-    parser.close()
-    return parser.found
-
-
-def _strip_style(css: str) -> str:
-    """The stylesheet without comments and indentation."""
-    lines = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL).splitlines()
-    return re.sub(r" \{", "{", "".join(line.strip() for line in lines)).replace(": ", ":").replace(";}", "}")
-
-
-def _strip_script(source: str) -> str:
-    """The script without indentation and without the lines that are only a comment; its line breaks stay."""
-    lines = (line.strip() for line in source.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
-
-
-def _asset(stem: str, suffix: str, text: str) -> tuple[str, bytes]:
-    body = text.encode()
-    return f"{stem}.{hashlib.sha256(body).hexdigest()[:12]}.{suffix}", body

@@ -285,11 +285,11 @@ def _fresh(bodies: list[bytes]) -> Callable[[], object]:
     """Pages never seen before, each other than the last, on a gate that is warm with others of the site."""
     one = gate()
     for body in bodies[: len(bodies) // 2]:
-        one.rewriter(frozenset(), _nothing, document=True).parts(body)
+        one.rewriter(frozenset(), _nothing, document=True, look=False).parts(body)
     rest = iter(bodies[len(bodies) // 2 :])
 
     def work() -> object:
-        return one.rewriter(frozenset(), _nothing, document=True).parts(next(rest))
+        return one.rewriter(frozenset(), _nothing, document=True, look=False).parts(next(rest))
 
     return work
 
@@ -319,7 +319,7 @@ def _fed(body: bytes, size: int) -> Callable[[], object]:
     one = gate()
 
     def work() -> None:
-        rewriter = one.rewriter(frozenset(), _nothing, document=True)
+        rewriter = one.rewriter(frozenset(), _nothing, document=True, look=False)
         for at in range(0, len(body), size):
             rewriter.feed(body[at : at + size])
         rewriter.close()
@@ -342,7 +342,7 @@ def main(*, quick: bool = False) -> list[Row]:
         one = gate()
 
         def warm(one: Gate = one, body: bytes = body) -> object:
-            return one.rewriter(frozenset(), _nothing, document=True).parts(body)
+            return one.rewriter(frozenset(), _nothing, document=True, look=False).parts(body)
 
         def again(one: Gate = one, body: bytes = body) -> bytes:
             return one.rewrite(bytes(bytearray(body)), frozenset(), _nothing, document=True)

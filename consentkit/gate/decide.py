@@ -90,7 +90,9 @@ class Gate:
             return not self.allows(service, granted)
         return self._strict and not self._own(place.host)
 
-    def rewriter(self, granted: frozenset[str], fill: Callable[[Slot], bytes], *, document: bool | None) -> Rewriter:
+    def rewriter(
+        self, granted: frozenset[str], fill: Callable[[Slot], bytes], *, document: bool | None, look: bool = True
+    ) -> Rewriter:
         """A rewriter for one response.
 
         Args:
@@ -98,8 +100,9 @@ class Gate:
             fill: gives the bytes for a place of ours; ASCII, may be empty.
             document: True for a whole page, False for a fragment or a framed page (nothing is put in), None to see
                 from how it begins.
+            look: whether to keep in `seen` what was recognised and where.
         """
-        return Rewriter(self, granted, fill, document=document)
+        return Rewriter(self, granted, fill, document=document, look=look)
 
     def rewrite(
         self,
@@ -118,7 +121,7 @@ class Gate:
         variant = (granted, document)
         parts = self._pages.get(body, variant)
         if parts is None:
-            rewriter = Rewriter(self, granted, fill, document=document)
+            rewriter = Rewriter(self, granted, fill, document=document, look=on_seen is not None)
             parts = rewriter.parts(body)
             if self._pages.repeats(body, variant):
                 parts = _merged(parts)

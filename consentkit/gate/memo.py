@@ -50,7 +50,7 @@ class Bodies(Generic[V]):
         self._lock = Lock()
 
     def repeats(self, body: bytes, variant: Hashable) -> bool:
-        """Whether this came before, as far as is known: what never comes again is not worth the room and the copying."""
+        """Whether this came before, as far as is known: what never comes again is not worth the room and the copy."""
         met = hash((body, variant))
         if met in self._met:
             return True

@@ -29,6 +29,7 @@ _IN_SELECT = _RAW_NAMES - {"textarea"} | {"noscript", "plaintext", "svg", "math"
 STRUCTURAL = _RAW_NAMES | scanner.words(
     "script noscript plaintext svg math template select frameset col html body base"
 )
+_HEADS = (scanner.preamble, scanner.head, scanner.late_head)
 _MOST_BASES = 8
 
 _DATA, _TAG, _LONG, _COMMENT, _BOGUS, _CDATA, _RAW, _PLAIN = range(8)
@@ -45,6 +46,7 @@ class Rewriter:
     # Where every page begins. They are the class's, for setting them one by one takes longer than a small page.
     _phase = _HEAD
     _fresh = True
+    _lang: str | None = None
     _based = False
     _settings = False
     _frames = False
@@ -78,9 +80,10 @@ class Rewriter:
         context: Context = Context(),  # noqa: B008
         foreign: Foreign | None = None,
         nested: bool = False,
+        look: bool = True,
     ) -> None:
         self.seen: list[Seen] = []
-        """What was recognised, and what third parties were not; at most MAX_SEEN of them."""
+        """What was recognised, and what third parties were not; at most MAX_SEEN of them, none without `look`."""
         self.gated = False
         self.wanted: set[str] = set()
         """The needs of everything held back so far."""
@@ -90,8 +93,8 @@ class Rewriter:
         self._fill = fill
         self._document = document
         self._nested = nested
+        self._look = look
         self._context = context
-        self._lang = context.lang
         self._bases = context.bases
         if nested:
             self._phase = _BODY
@@ -136,7 +139,7 @@ class Rewriter:
             source = self._buffer
         keep = self._advance(source)
         self._emit(source, keep)
-        if len(self.seen) < MAX_SEEN:
+        if self._look and len(self.seen) < MAX_SEEN:
             self._line += source.count(b"\n", self._counted, keep)
         self._counted = 0
         if source is data:
@@ -206,15 +209,17 @@ class Rewriter:
         """Choose the expression for the state that the document is in."""
         if self._foreign.stack or self._foreign.unsure or self._bases:
             self._match = scanner.careful
-        elif self._phase < _BODY and not self._templates:
+        elif self._phase == _BODY or self._templates:
+            self._match = scanner.fast
+        elif not self._document:
             self._match = scanner.preamble
         else:
-            self._match = scanner.fast
+            self._match = scanner.head if self._phase == _HEAD else scanner.late_head
         self._watchful = self._phase < _BODY or bool(self._foreign.stack)
         careful = bool(self._foreign.stack) or self._foreign.unsure
         context = self._context
-        if context.foreign != careful or context.bases != self._bases or context.lang != self._lang:
-            self._context = replace(context, foreign=careful, bases=self._bases, lang=self._lang)
+        if context.foreign != careful or context.bases != self._bases:
+            self._context = replace(context, foreign=careful, bases=self._bases)
             self._memo = self._gate.tags(self._context)
 
     def _data(self, source: bytes | bytearray, at: int) -> int:
@@ -247,10 +252,11 @@ class Rewriter:
 
     def _stop(self, source: bytes | bytearray, at: int) -> int:
         """Something that is no whole tag stopped the expression at `at`. Gives where to go on, or -1: it is to wait."""
-        if self._match == scanner.preamble:
+        if self._match in _HEADS:
             whole = scanner.MARKUP.match(source, at)
             if self._document is None and scanner.DOCTYPE.match(source, at):
                 self._document = True
+                self._settle()
             if whole:
                 return whole.end()
             if source[at] != 0x3C or scanner.LITERAL_LESS_THAN.match(source, at):
@@ -395,10 +401,19 @@ class Rewriter:
         """Gate what is markup to one parser and plain text to another. It must end where both agree, or it goes."""
         foreign = self._foreign.copy()
         inner = Rewriter(
-            self._gate, self._granted, self._fill, document=False, context=self._context, foreign=foreign, nested=True
+            self._gate,
+            self._granted,
+            self._fill,
+            document=False,
+            context=self._context,
+            foreign=foreign,
+            nested=True,
+            look=self._look,
         )
         inner._templates = self._templates
-        inner._line = self._line_at(source, self._text)
+        inner._lang = self._lang
+        if self._look:
+            inner._line = self._line_at(source, self._text)
         inner._push(text)
         at_rest = inner._at_rest(self)
         if last:
@@ -441,7 +456,7 @@ class Rewriter:
             self._held = (raw, tag)
         elif tag.sights or tag.needs:
             gated = tag.needs is not None and not tag.needs <= self._granted
-            for sight in tag.sights:
+            for sight in tag.sights if self._look else ():
                 self._see(source, start, sight, gated=gated)
             if gated:
                 self._put_held(source, start, end, tag.held)
@@ -468,7 +483,7 @@ class Rewriter:
             settled = False
         if tag.lang or tag.base is not None:
             self._remember(tag)
-            settled = False
+            settled = tag.base is None and settled
         if name == "frameset" or (name == "col" and self._templates) or (name in _IN_SELECT and self._select):
             foreign.give_up()
             settled = False
@@ -535,7 +550,7 @@ class Rewriter:
         return self._line
 
     def _see(self, source: bytes | bytearray, at: int, sight: Sight, *, gated: bool) -> None:
-        if len(self.seen) < MAX_SEEN:
+        if self._look and len(self.seen) < MAX_SEEN:
             name, host, service_id = sight
             self.seen.append(Seen(name, host, service_id, self._line_at(source, at), gated))
 
@@ -560,6 +575,7 @@ class Rewriter:
             return
         if self._document is None:
             self._document = name in ("html", "head", "body", "frameset") and not closing
+            self._settle()
         if not self._document:
             self._phase = _BODY
             self._settle()
@@ -567,13 +583,16 @@ class Rewriter:
             if name in _ENDS_THAT_IMPLY:
                 self._imply(source, start)
             elif name == "head" and self._phase == _HEAD:
-                self._slot(source, start, "head")
-                self._phase = _BEFORE_BODY
-        elif name not in ("body", "frameset", *_HEADISH):
+                self._open_head(source, start)
+        elif name not in _HEADISH and name not in ("body", "frameset"):
             self._imply(source, start)
         elif self._phase == _HEAD and name not in ("html", "head", "meta", "title", "base"):
-            self._slot(source, start, "head")
-            self._phase = _BEFORE_BODY
+            self._open_head(source, start)
+
+    def _open_head(self, source: bytes | bytearray, at: int) -> None:
+        self._slot(source, at, "head")
+        self._phase = _BEFORE_BODY
+        self._settle()
 
     def _after(self, source: bytes | bytearray, end: int, name: str) -> None:
         if self._phase == _BEFORE_BODY and not self._templates:

@@ -166,6 +166,29 @@ _OPTIONS = (
     + rb"[^<]*+</[sS][eE][lL][eE][cC][tT]>"
 )
 
+# A stylesheet or icon, and a whole script, of the site itself; and a whole island of data.
+_THERE = rb"""(?:"/(?=[A-Za-z0-9_.~%-])[^"]*+"|'/(?=[A-Za-z0-9_.~%-])[^']*+')"""
+_OWN_LINK = (
+    rb"[lL][iI][nN][kK]"
+    + _many(
+        rb"[\t\n\f\r /][\t\n\f\r /]*+(?:(?!"
+        + _any_case("href imagesrcset")
+        + rb"(?=[\t\n\f\r />=])|"
+        + _TELLING
+        + rb")"
+        + _ATTRIBUTE
+        + rb"|href="
+        + _THERE
+        + rb")"
+    )
+    + rb"[\t\n\f\r /]*+>"
+)
+_END_SCRIPT = rb"[^<]*+</[sS][cC][rR][iI][pP][tT]>"
+_HARMLESS = _many(rb' (?:async|defer|nomodule|(?:type|id|nonce|crossorigin|integrity)="[^"]*+")')
+_OWN_SCRIPT = rb"[sS][cC][rR][iI][pP][tT]" + _HARMLESS + rb" src=" + _THERE + _HARMLESS + rb">" + _END_SCRIPT
+_ISLAND = rb'[sS][cC][rR][iI][pP][tT] type="application/(?:ld\+json|json)">' + _END_SCRIPT
+_QUIET = _OWN_LINK + rb"|" + _OWN_SCRIPT + rb"|" + _ISLAND
+
 FAST = re.compile(
     _many(
         rb"[^<]*+<(?:"
@@ -178,6 +201,8 @@ FAST = re.compile(
         + _ICON
         + rb"|"
         + _OPTIONS
+        + rb"|"
+        + _QUIET
         + rb"|"
         + _COMMENT
         + rb"|!(?!--)[^>]*+>|"
@@ -209,15 +234,37 @@ CAREFUL = re.compile(
 )
 """The same, but stops at every tag, and at `<![CDATA[`."""
 
-PREAMBLE = re.compile(
-    _many(rb"[\t\n\f\r ]++|<(?:" + _COMMENT + rb"|[mM][eE][tT][aA]" + _END + _PLAIN_REST + rb")") + _TAG
+_META = rb"[mM][eE][tT][aA]" + _END + _PLAIN_REST
+_IN_HEAD = (
+    _META
+    + rb"|"
+    + _COMMENT
+    + rb"|[tT][iI][tT][lL][eE]>[^<]*+</[tT][iI][tT][lL][eE]>|[hH][eE][aA][dD]>|!(?!--)[^>]*+>|/"
+    + _any_case("title script style")
+    + rb">"
 )
+_STYLE = rb"[sS][tT][yY][lL][eE]>[^<]*+</[sS][tT][yY][lL][eE]>|/[hH][eE][aA][dD]>"
+
+
+def _only(items: bytes) -> re.Pattern[bytes]:
+    return re.compile(_many(rb"[\t\n\f\r ]++|<(?:" + items + rb")") + _TAG)
+
+
+PREAMBLE = _only(_META + rb"|" + _COMMENT)
 """For the head: eats white space, comments and plain `<meta>`, and stops at anything else."""
+
+HEAD = _only(_IN_HEAD)
+"""The same for what is known to be a document: eats a title and a doctype too."""
+
+LATE_HEAD = _only(_IN_HEAD + rb"|" + _QUIET + rb"|" + _STYLE)
+"""The same once the head has its place of ours: eats the site's own links, scripts, styles and data too."""
 
 Eat = Callable[[bytes | bytearray, int], re.Match[bytes]]
 fast = cast(Eat, FAST.match)
 careful = cast(Eat, CAREFUL.match)
 preamble = cast(Eat, PREAMBLE.match)
+head = cast(Eat, HEAD.match)
+late_head = cast(Eat, LATE_HEAD.match)
 # They always match, if only nothing.
 
 MARKUP = re.compile(rb"<(?:" + _COMMENT + rb"|!(?!--)[^>]*+>|" + _BOGUS_END + rb"|" + _PI + rb")")

@@ -83,7 +83,6 @@ class Context:
 
     foreign: bool = False
     bases: tuple[Target, ...] = ()
-    lang: str | None = None
     depth: int = 0
     """How many `srcdoc` this is inside of."""
 

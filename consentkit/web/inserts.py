@@ -90,7 +90,7 @@ class Inserts:
         self._languages = languages
         self._shared = shared
         self._notice_token = notice_token
-        self._script_deletes = script_deletes
+        self._script_deletes = lru_cache(maxsize=256)(script_deletes)
         self._frames: dict[tuple[str, bool, str], Piece] = {}
         self._head = {banner: Piece.cut(renderer.head(banner=banner)) for banner in (False, True)}
         self._banner = {lang: Piece.cut(renderer.banner(lang)) for lang in languages}
@@ -112,11 +112,15 @@ class Inserts:
 
     def __call__(self, view: View) -> Callable[[Slot], bytes]:
         """The function that fills the slots of one page."""
+        state = view.state
+        asks = self._shared or state.asks
         path = safe_next(view.path) or "/"
 
         def fill(slot: Slot) -> bytes:
+            if slot.kind == "banner" and not asks:
+                return b""
             lang = self.language(slot.lang)
-            piece = self._piece(slot, lang, view.state)
+            piece = self._piece(slot, lang, state, asks=asks)
             if piece is None:
                 return b""
             root = f"//{view.host}{view.root_path}" if slot.based else view.root_path
@@ -139,15 +143,14 @@ class Inserts:
             found = self._frames[key] = Piece.cut(html.escape(document))
         return found
 
-    def _piece(self, slot: Slot, lang: str, state: State) -> Piece | None:
-        asks = self._shared or state.asks
+    def _piece(self, slot: Slot, lang: str, state: State, *, asks: bool) -> Piece | None:
         match slot.kind:
             case "frame":
                 return self._placeholder(slot.hold, lang)
             case "head":
                 return self._head[asks] if asks or self._script_deletes(state.granted) else None
             case "banner":
-                return self._banner[lang] if asks else None
+                return self._banner[lang]
             case _:
                 active = state.status is Status.GIVEN and not self._shared
                 sent = None if self._shared else state.signal

@@ -70,14 +70,14 @@ class ConsentMiddleware:
             await self.app(scope, receive, send)
             return
         response = self._open(scope, send)
-        if kind == "websocket":
-            await self.app(scope, receive, send)
-        elif response is None:
-            await self._kit.pages(scope, receive, send)
-        else:
+        if response is not None:
             await self.app(response.scope, receive, response.send)
             if response.held is not None:
                 await response.finish()
+        elif kind == "websocket":
+            await self.app(scope, receive, send)
+        else:
+            await self._kit.pages(scope, receive, send)
 
     def _open(self, scope: Scope, send: Send) -> _Response | None:
         """What stands in for `send`; None for one of our own routes and for a WebSocket."""
@@ -88,7 +88,8 @@ class ConsentMiddleware:
             headers = dict(raw)
             if len(headers) != len(raw):
                 headers = _joined(raw)
-            flow, prefix = self._flow(headers.get(b"host", b""))
+            host = headers.get(b"host", b"")
+            flow, prefix = self._flows.get(host) or self._flow(host)
             scope[KEY] = consent = Consent(flow, headers, raw, self._kit.today)
             if scope["type"] == "websocket":
                 return None
@@ -108,13 +109,11 @@ class ConsentMiddleware:
             return _Response({**scope, "headers": kept}, send, self._kit.closed, consent, {})
 
     def _flow(self, host: bytes) -> tuple[PageFlow | None, str]:
-        found = self._flows.get(host)
-        if found is None:
-            flow = self._kit.site(host.decode("latin-1"))
-            found = flow, f"{flow.prefix}/" if flow else ""
-            if len(self._flows) >= _MEMO:
-                self._flows.clear()
-            self._flows[host] = found
+        flow = self._kit.site(host.decode("latin-1"))
+        found = flow, f"{flow.prefix}/" if flow else ""
+        if len(self._flows) >= _MEMO:
+            self._flows.clear()
+        self._flows[host] = found
         return found
 
 
@@ -213,6 +212,7 @@ class _Response:
         self._gate = gate
         self._consent = consent
         self._request = headers
+        self._private = consent.flow is None or consent.flow.mode == "private"
 
     def prepare(self) -> None:
         """Leave out of the request what would get us a page that can't be read, or none at all."""
@@ -318,10 +318,6 @@ class _Response:
             self.held = message
             return None
         return self._begin(message, headers, named, media)
-
-    @property
-    def _private(self) -> bool:
-        return self._consent.flow is None or self._consent.flow.mode == "private"
 
     @property
     def _granted(self) -> frozenset[str]:
@@ -555,7 +551,7 @@ class _Page:
             if self._rewriter is None:
                 if last:
                     return self._whole(data)
-                self._rewriter = self._gate.rewriter(self._granted, self._fill, document=self._document)
+                self._rewriter = self._gate.rewriter(self._granted, self._fill, document=self._document, look=False)
             out = self._rewriter.feed(data)
             return out + self._rewriter.close() if last else out
         except Exception:

@@ -19,7 +19,8 @@ HELD = '<img data-consentkit-needs="-" data-consentkit-src=//bad.example>'
 
 def test_repeated_groups_are_atomic_and_never_possessive() -> None:
     """CPython before 3.11.5 may leave a possessively repeated group in the middle of an item that failed."""
-    for pattern in (scanner.FAST, scanner.CAREFUL, scanner.PREAMBLE, scanner.MARKUP):
+    patterns = (scanner.FAST, scanner.CAREFUL, scanner.PREAMBLE, scanner.HEAD, scanner.LATE_HEAD, scanner.MARKUP)
+    for pattern in patterns:
         assert not re.search(rb"\)[*+]\+", pattern.pattern)
         assert not re.search(rb"\)\{[^}]*\}\+", pattern.pattern)
 
@@ -28,8 +29,42 @@ def test_repeated_groups_are_atomic_and_never_possessive() -> None:
 def test_no_quick_way_past_a_name_that_matters(name: str) -> None:
     for spelling in (name, name.upper(), name.capitalize()):
         for rest in (">", " a=b>", "/>", "\t>"):
-            found = scanner.fast(f"<p>x<{spelling}{rest}".encode(), 0)
+            url = " href=x" if name == "link" else ""
+            found = scanner.fast(f"<p>x<{spelling}{url}{rest}".encode(), 0)
             assert found[2] == spelling.encode()
+
+
+@pytest.mark.parametrize(
+    ("quiet", "loud"),
+    [
+        ('<link rel="icon" href="/x.ico">', '<link rel="icon" href="//bad.example/x.ico">'),
+        ('<link href="/x">', '<link href="/&#47;bad.example">'),
+        ('<link href="/x">', '<link href="/\t/bad.example">'),
+        ('<link href="/x">', '<link href="/x" imagesrcset="//bad.example">'),
+        ('<link href="/x">', '<link href="data:text/css,@import%20url(//bad.example)">'),
+        ('<link href="/x">', '<link href="/x" data-consent="marketing">'),
+        ('<script defer src="/x.js"></script>', '<script defer src="//bad.example/x.js"></script>'),
+        ('<script src="/x.js" async></script>', '<script src="/x.js" data-consent="marketing"></script>'),
+        ('<script type="module" src="/x.js"></script>', '<script type="module">bad()</script>'),
+        ('<script src="/x.js"></script>', '<script src="/x.js"><!--<script></script>'),
+        ('<script type="application/json">{}</script>', '<script type="text/javascript">{}</script>'),
+        ('<script type="application/json">{}</script>', '<script type="application/json"><!--<script></script>'),
+    ],
+)
+def test_what_is_the_sites_own_is_eaten_and_what_only_looks_like_it_is_not(quiet: str, loud: str) -> None:
+    for eat in (scanner.fast, scanner.late_head):
+        assert eat(quiet.encode() + b"<iframe>", 0)[2] == b"iframe"
+        assert eat(loud.encode() + b"<iframe>", 0)[2] in (b"link", b"script")
+
+
+def test_the_head_is_eaten_only_where_it_can_hold_nothing_of_ours() -> None:
+    title = b"<!doctype html> <head><title>a > b</title><meta charset=utf-8>"
+    assert scanner.preamble(title, 0).end() == 0
+    assert scanner.head(title + b"<link href='/x'>", 0)[2] == b"link"
+    assert scanner.late_head(title + b"<link href='/x'><style>a{}</style></head><body>", 0)[2] == b"body"
+    assert scanner.head(b"</head>", 0)[2] == b"head"
+    for tag in (b"title", b"noscript", b"template", b"base", b"html", b"body"):
+        assert scanner.late_head(b"<" + tag + b" a=b>", 0)[2] == tag
 
 
 @pytest.mark.parametrize(

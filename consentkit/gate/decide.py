@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
@@ -261,7 +261,7 @@ class Gate:
         if context.depth >= _DEEPEST_SRCDOC:
             found.extra.add(UNANSWERABLE)
             return
-        deeper = replace(context, depth=context.depth + 1)
+        deeper = context._replace(depth=context.depth + 1)
         inner = Rewriter(self, frozenset(), lambda slot: b"", document=False, context=deeper)
         inner.parts(srcdoc.encode())
         found.extra |= inner.wanted

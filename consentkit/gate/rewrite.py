@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from consentkit.gate import scanner, vectors
@@ -219,7 +218,7 @@ class Rewriter:
         careful = bool(self._foreign.stack) or self._foreign.unsure
         context = self._context
         if context.foreign != careful or context.bases != self._bases:
-            self._context = replace(context, foreign=careful, bases=self._bases)
+            self._context = context._replace(foreign=careful, bases=self._bases)
             self._memo = self._gate.tags(self._context)
 
     def _data(self, source: bytes | bytearray, at: int) -> int:

@@ -77,8 +77,7 @@ class Tag:
     """Nothing to do: neither gate it nor change how the following is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What the reading of a tag depends on besides its own bytes."""
 
     foreign: bool = False

@@ -3,6 +3,7 @@
 from consentkit.errors import (
     ChoiceRefused,
     ConsentKitError,
+    DatabaseUnavailable,
     EvidenceUnavailable,
     ForeignTables,
     NoticeSpent,
@@ -22,6 +23,7 @@ __all__ = [
     "ConsentKit",
     "ConsentKitError",
     "ConsentMiddleware",
+    "DatabaseUnavailable",
     "EvidenceUnavailable",
     "ForeignTables",
     "NoticeSpent",

@@ -49,6 +49,10 @@ class EvidenceUnavailable(ConsentKitError):
     """Neither the database nor the local journal could keep the event; the choice must not be taken."""
 
 
+class DatabaseUnavailable(ConsentKitError):
+    """The database does not answer: a command can't do its work now. Pages are served all the while."""
+
+
 class ForeignTables(ConsentKitError):
     """The SQLite file belongs to another application, whose tables have the names of ours."""
 

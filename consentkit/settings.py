@@ -102,6 +102,7 @@ class Site(_Table):
         default=ADVISED_CHOICE_DAYS,
         ge=1,
         le=MAX_CHOICE_DAYS,
+        strict=True,
         description=f"1 to {MAX_CHOICE_DAYS} days: every answer expires; {ADVISED_CHOICE_DAYS} is good practice",
     )
     html: Literal["private", "shared"] = Field(default="private", description='"private" or "shared"')
@@ -314,13 +315,12 @@ class Settings(_Table):
     @field_validator("secret_keys", "afgemeld_keys")
     @classmethod
     def _strong(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        remedy = f"Set a random one in the environment or in {KEY_FILE}; `consentkit init` makes them"
         for key in keys:
             if len(key.encode()) < MIN_KEY_BYTES or len(set(key)) < 10:
-                raise _wrong(
-                    f"a key is too weak: each needs {MIN_KEY_BYTES} random bytes; `consentkit init` makes them"
-                )
+                raise _wrong(f"a key is too weak: each needs {MIN_KEY_BYTES} random bytes. {remedy}")
             if re.search(r"change.?me|secret.?key|your.?key|default|example|password", key, re.IGNORECASE):
-                raise _wrong("a key looks like a placeholder: use a random one; `consentkit init` makes them")
+                raise _wrong(f"a key looks like a placeholder. {remedy}")
         return keys
 
     @model_validator(mode="after")

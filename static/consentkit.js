@@ -161,10 +161,11 @@
     try {
       await post(form, submitter);
     } catch {
-      if (words.failed) complain(form, words.failed);
       plain.add(form);
-      // Not before this event is over: a form that is being submitted takes no second submit.
-      setTimeout(() => form.requestSubmit(submitter));
+      if (words.failed) complain(form, words.failed);
+      // Without a network the visitor stays here and tries again; else the plain form does it, but not before this
+      // event is over: a form that is being submitted takes no second submit.
+      if (navigator.onLine) setTimeout(() => form.requestSubmit(submitter));
     }
     busy = false;
   }, true);

@@ -132,6 +132,12 @@ class Policy:
                 return purpose
         return None
 
+    def switches(self, name: str) -> frozenset[str]:
+        """The switches that an answer may name: a purpose, or a category that has none of its own but embeds."""
+        if any(purpose.id == name for purpose in self.purposes):
+            return frozenset({name})
+        return frozenset(purpose.id for purpose in self.asked if purpose.category == name and purpose.embed)
+
     def resolve(self, name: str) -> frozenset[str]:
         """The purpose ids that a purpose, service or category is released by; empty for an unknown name.
 

@@ -226,7 +226,7 @@ def answer(
     """
     named: set[str] = set()
     for name in purposes:
-        resolved = policy.resolve(name)
+        resolved = policy.switches(name)
         if not resolved and name != NECESSARY:
             raise ChoiceRefused("unknown_purpose", status=422)
         named |= resolved

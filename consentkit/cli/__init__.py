@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version as release
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +15,14 @@ import typer
 from rich.logging import RichHandler
 
 from consentkit.cli import check, database, demo, init, records, run
-from consentkit.cli.output import error_console
+from consentkit.cli.output import error_console, say
 from consentkit.errors import ConsentKitError
 
 app = typer.Typer(
     name="consentkit",
     help="The consent and opt-out layer for Python web apps.",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -42,7 +44,11 @@ def _options(
         typer.Option("--config", "-c", envvar="CONSENTKIT_CONFIG", help="The configuration."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the release and end.", is_eager=True)] = False,
 ) -> None:
+    if version:
+        say(f"consentkit {release('consentkit')}")
+        raise typer.Exit
     context.obj = config
     level = logging.INFO if verbose else logging.WARNING
     handler = RichHandler(console=error_console, show_path=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from consentkit import catalogue
 from consentkit.cli.look import Page, base_url, look
 from consentkit.cli.output import JsonOption, config_path, data, say
 from consentkit.kit import ConsentKit
+from consentkit.service import Service
 from consentkit.settings import Settings
 
 
@@ -40,9 +42,10 @@ def check(
     looked = 0
     if target:
         with base_url(target) as base:
-            for page in look(base, start=tuple(path or ("/",)), most=pages):
+            known = {**catalogue.load(), **kit.settings.named_services}
+            for page in look(base, services=known.values(), start=tuple(path or ("/",)), most=pages):
                 looked += 1
-                findings += _page(page, kit)
+                findings += _page(page, kit, known)
     kit.close()
     if json:
         data({"findings": [asdict(finding) for finding in findings], "pages": looked})
@@ -55,7 +58,7 @@ def check(
 
 def _configuration(kit: ConsentKit) -> list[Finding]:
     source = kit.settings.source
-    found = [Finding(source, advice, "See docs/settings.md.") for advice in kit.settings.advice]
+    found: list[Finding] = []
     if not kit.settings.secret_keys:
         found.append(Finding(source, "there are no signing keys", "Run `consentkit init`."))
     if not kit.store.healthy():
@@ -70,10 +73,9 @@ def _configuration(kit: ConsentKit) -> list[Finding]:
     return found
 
 
-def _page(page: Page, kit: ConsentKit) -> list[Finding]:
+def _page(page: Page, kit: ConsentKit, known: Mapping[str, Service]) -> list[Finding]:
     """What the delivered HTML would load without anybody having agreed."""
     found: list[Finding] = []
-    known = {**catalogue.load(), **kit.settings.named_services}
     named = set(kit.settings.named_services)
     for seen in page.seen:
         where = f"{page.path}:{seen.line}"

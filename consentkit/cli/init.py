@@ -36,7 +36,7 @@ def init(
     seen: list[Page] = []
     if target:
         with base_url(target) as base:
-            seen = list(look(base, most=pages))
+            seen = list(look(base, services=catalogue.load().values(), most=pages))
     services = _recognised(seen)
     path.write_text(_configuration(target, seen, services), encoding="utf-8")
     say(f"{path}: written, with {len(services)} service(s)")

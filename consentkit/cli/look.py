@@ -6,16 +6,16 @@ import http.client
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urldefrag, urljoin, urlsplit
 
-from consentkit import catalogue
 from consentkit.cli import apps
 from consentkit.errors import ConsentKitError
 from consentkit.gate import UNANSWERABLE, Gate, Seen
+from consentkit.service import Service
 
 MAX_PAGE = 4 * 1024 * 1024
 TIMEOUT_SECONDS = 10
@@ -80,17 +80,18 @@ def base_url(target: str) -> Iterator[str]:
             yield url
 
 
-def look(base: str, *, start: tuple[str, ...] = ("/",), most: int = 25) -> Iterator[Page]:
+def look(base: str, *, services: Iterable[Service], start: tuple[str, ...] = ("/",), most: int = 25) -> Iterator[Page]:
     """Fetch pages, following links on the same origin, breadth first.
 
     Args:
-        base: scheme and host. start: the paths to begin with. most: how many pages at the most.
+        base: scheme and host. services: those to recognise. start: the paths to begin with.
+        most: how many pages at the most.
 
     Raises:
         PageUnreachable: one of the start pages does not answer.
     """
     origin = urlsplit(base).netloc
-    gate = Gate(catalogue.load().values(), configured=(), categories=(), own_hosts=(urlsplit(base).hostname or "",))
+    gate = Gate(services, configured=(), categories=(), own_hosts=(urlsplit(base).hostname or "",))
     waiting, known = deque(start), set(start)
     fetched = 0
     while waiting and fetched < most:

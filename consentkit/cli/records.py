@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json as jsonlib
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -126,4 +127,5 @@ def _csv(rows: Iterable[dict[str, Any]]) -> None:
         if writer is None:
             writer = csv.DictWriter(sys.stdout, list(row))
             writer.writeheader()
-        writer.writerow(row)
+        cells = {name: jsonlib.dumps(value) if isinstance(value, dict) else value for name, value in row.items()}
+        writer.writerow(cells)

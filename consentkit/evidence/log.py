@@ -143,7 +143,8 @@ class Evidence:
 
     def expire(self, now: datetime) -> int:
         """Append an `expired` event for every record whose consent ran out by `now`; returns how many."""
-        return retention.expire(self._store, now)
+        with self._store.told():
+            return retention.expire(self._store, now)
 
     def purge(
         self,
@@ -158,7 +159,8 @@ class Evidence:
         Raises:
             ValueError: a period is nothing or longer than ten years.
         """
-        return retention.purge(self._store, now, keep=keep, keep_counts=keep_counts, dry_run=dry_run)
+        with self._store.told():
+            return retention.purge(self._store, now, keep=keep, keep_counts=keep_counts, dry_run=dry_run)
 
     def replay(self) -> Replayed:
         """Put the journals of this process and of dead ones into the database now; the writer does so by itself."""

@@ -196,7 +196,12 @@ class Gate:
         for item in every:
             first.setdefault(item.name, item.value)
         name = scanner.name_of(raw)
-        settings = first.get("data-consentkit") == "settings"
+        settings = (
+            first.get("data-consentkit") == "settings"
+            and name == "a"
+            and first.get("href", "#")[:1] not in ("", "#")
+            and "hidden" not in first
+        )
         runs = name == "script" and vectors.runs(first)
         code = runs and ("src" not in first or context.foreign)
         found = _Found(marked="data-consent" in first or "data-consent-service" in first)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 
-from consentkit.errors import ConsentKitError, SchemaOutdated, SettingsError
+from consentkit.errors import ConsentKitError, DatabaseUnavailable, SchemaOutdated, SettingsError
 from consentkit.store import migrations
 from consentkit.store.base import SCHEMA
 
@@ -61,12 +61,27 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read transaction that sees one moment of the database, however long it lasts."""
-        self.check()
-        with self.engine.connect() as connection:
+        with self.told(), self.engine.connect() as connection:
+            self.check()
             if not self.sqlite:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Say in a sentence of ours that the database does not answer, for whoever asks by hand.
+
+        Raises:
+            DatabaseUnavailable: instead of the driver's error.
+        """
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
+            raise DatabaseUnavailable(
+                f"the database {self.url} does not answer: {reason}. Start it, or correct [database] url"
+            ) from error
 
     def check(self, *, patience: float = 30.0) -> None:
         """Make sure, once, that the schema is this release's; a SQLite file is made and upgraded here.
@@ -93,7 +108,7 @@ class Store:
         Returns:
             the changes that were made, oldest first.
         """
-        with self._preparing:
+        with self.told(), self._preparing:
             done = self._upgrade(60.0)
             self._current = True
         return done

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from limits import parse as parse_limit
 from limits.storage import MemoryStorage
@@ -38,7 +38,7 @@ from consentkit.choice import (
     refused,
     signal,
 )
-from consentkit.errors import ChoiceRefused, ConsentKitError, EvidenceUnavailable
+from consentkit.errors import ChoiceRefused, EvidenceUnavailable
 from consentkit.evidence import ConsentEvent, Evidence, Notice
 from consentkit.tokens import Tokens
 from consentkit.web import notices
@@ -60,7 +60,7 @@ _NEEDS_NOTICE = frozenset(Decision) - {Decision.WITHDRAW}
 _SAFE = {"GET", "HEAD"}
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer, forms of these pages would come from "null"
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
 }
@@ -140,7 +140,7 @@ class Pages:
         except ChoiceRefused as error:
             log.info("choice refused: %s", error.reason)
             response = self._message(visit, error.reason, error.status)
-        except ConsentKitError:
+        except Exception:
             log.exception("a page of consentkit failed")
             response = self._message(visit, "unavailable", 503)
         await response(scope, receive, send)
@@ -174,7 +174,7 @@ class Pages:
 
     async def _choice(self, visit: _Visit) -> Response:
         request, now = visit.request, self._kit.now()
-        _same_origin(request)
+        _same_origin(request, secure=visit.site.flow.secure)
         client = request.client.host if request.client else "unknown"
         if not self._limiter.hit(self._limit, client):
             raise ChoiceRefused("too_many", status=429)
@@ -370,14 +370,15 @@ def _gzipped(body: bytes) -> bytes:
     return gzip.compress(body, 9, mtime=0)
 
 
-def _same_origin(request: Request) -> None:
+def _same_origin(request: Request, *, secure: bool) -> None:
     """Refuse what another site's page sends. A client without either header is no browser."""
     sent = request.headers.get("sec-fetch-site")
     if sent is not None:
         allowed = sent in ("same-origin", "none")
     else:
         origin = request.headers.get("origin")
-        allowed = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+        host = request.headers.get("host", "")
+        allowed = origin in (None, f"https://{host}") or (origin == f"http://{host}" and not secure)
     if not allowed:
         raise ChoiceRefused("cross_site", status=403)
 
@@ -396,7 +397,10 @@ async def _fields(request: Request) -> list[tuple[str, str]]:
         if len(body) > MAX_BODY:
             raise ChoiceRefused("too_large", status=413)
     if media_type == "application/x-www-form-urlencoded":
-        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
+        try:
+            return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
+        except ValueError as error:
+            raise ChoiceRefused("too_large", status=413) from error
     return await _multipart(request.headers, bytes(body))
 
 

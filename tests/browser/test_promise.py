@@ -204,6 +204,18 @@ def test_without_a_script_acceptance_loads_everything_on_the_next_page(visit: An
     assert {"www.youtube.com", "www.facebook.com", "fonts.googleapis.com", "www.google-analytics.com"} <= arrived.hosts
 
 
+@pytest.mark.checklist("BAN-03")
+@pytest.mark.parametrize("html", ["private", "shared"])
+def test_without_a_script_the_settings_page_takes_an_answer_too(visit: Any, arrived: Trackers, html: str) -> None:
+    page, _ = visit(js=False, html=html)
+    go(page, "/privacy/settings?lang=nl")
+    page.get_by_role("button", name="Accepteren").click()
+    settle(page)
+
+    assert page.get_by_role("status").is_visible()
+    assert page.get_by_text("Toestemming intrekken").is_visible()
+
+
 @pytest.mark.checklist("GAT-03", "BAN-09", "BAN-11")
 @pytest.mark.parametrize(
     ("switches", "hosts"),

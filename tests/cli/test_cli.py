@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sqlite3
 import stat
@@ -230,6 +232,40 @@ def test_verify_finds_what_somebody_changed_in_the_database(run: Run, configured
 
     assert code == 1
     assert "2" in out
+
+
+def test_a_spreadsheet_gets_the_purposes_as_json(run: Run, configured: Path) -> None:
+    filled(configured)
+
+    rows = list(csv.DictReader(io.StringIO(run("records", "export", "--format", "csv")[1])))
+
+    assert json.loads(rows[0]["purposes"]) == {"analytics": True, "youtube": True}
+
+
+@pytest.mark.parametrize("words", [["records", "verify"], ["records", "export"], ["purge"], ["db", "upgrade"]])
+def test_a_database_that_is_away_is_no_finding(run: Run, configured: Path, words: list[str]) -> None:
+    (configured / "weg").write_text("a file where a folder should be", encoding="utf-8")
+    with (configured / "consentkit.toml").open("a", encoding="utf-8") as config:
+        config.write('\n[database]\nurl = "sqlite:///weg/x.db"\n')
+
+    code, _, err = run(*words)
+
+    assert code == 2
+    assert "does not answer" in err
+    assert "Traceback" not in err
+
+
+def test_check_knows_the_sites_own_services(run: Run, configured: Path) -> None:
+    with (configured / "consentkit.toml").open("a", encoding="utf-8") as config:
+        config.write(
+            '[services.vreemd]\ncategory = "analytics"\nprovider = "Vreemd BV"\ncountry = "NL"\n'
+            'hosts = ["cdn.vreemd.example"]\npurpose = { nl = "Bezoek tellen", en = "Counting visits" }\n'
+        )
+
+    found = {finding["what"] for finding in json.loads(run("check", "winkel:wsgi", "--json")[1])["findings"]}
+
+    assert "<script> loads Vreemd before consent" in found
+    assert not [what for what in found if "nobody declared" in what and "script" in what]
 
 
 def test_purge_counts_first_and_then_deletes_what_is_over_its_period(run: Run, configured: Path) -> None:

@@ -28,6 +28,10 @@ OTHER = Notice.build({"language": "nl", "version": "2", "texts": ["Iets anders"]
 
 @pytest.fixture
 def written(evidence: Evidence) -> Evidence:
+    return two_chains(evidence)
+
+
+def two_chains(evidence: Evidence) -> Evidence:
     """Two chains of twenty, on two notices."""
     for site in ("delinde", "eik"):
         for number in range(10):
@@ -264,6 +268,32 @@ def test_an_end_noted_earlier_shows_what_the_chain_itself_can_not(written: Evide
 
 
 @pytest.mark.checklist("EVI-03", "EVI-02")
+@pytest.mark.checklist("EVI-03")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE consent_event SET at = 'gisteren' WHERE site = 'eik' AND seq = 3",
+        "UPDATE consent_event SET valid_until = valid_until || 'x' WHERE site = 'eik' AND seq = 1",
+        "UPDATE consent_event SET purposes = x'ff00' WHERE site = 'eik' AND seq = 3",
+        "UPDATE consent_event SET seq = 'abc' WHERE site = 'eik' AND seq = 3",
+        "UPDATE consent_event SET method = 7 WHERE site = 'eik' AND seq = 3",
+        "UPDATE notice SET body = x'ff'",
+    ],
+)
+def test_what_no_program_of_ours_could_have_written_is_a_problem_and_no_crash(tmp_path: Path, sql: str) -> None:
+    store = Store(f"sqlite:///{tmp_path}/x.db")
+    evidence = two_chains(Evidence(store, journal=tmp_path / "journal"))
+    with tampering(store) as engine, engine.begin() as connection:
+        connection.exec_driver_sql(sql)
+
+    report = evidence.verify()
+
+    assert report.found > 0
+    assert report.events >= 39
+    evidence.close()
+    store.close()
+
+
 @pytest.mark.parametrize("table", ["consent_event", "notice"])
 @pytest.mark.parametrize("kind", ["UPDATE {} SET hash = hash", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 def test_the_database_itself_refuses_to_change_or_delete(

@@ -598,6 +598,20 @@ def test_without_a_connection_the_banner_says_so_and_the_form_goes_its_plain_way
     expect(page.locator("#consentkit")).to_have_count(0)
 
 
+def test_offline_the_visitor_stays_and_can_try_again(visit: Callable[..., Page]) -> None:
+    page = visit(School())
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Accepteren", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("Controleer je verbinding")
+    page.wait_for_timeout(300)
+    expect(page.locator("#consentkit")).to_be_visible()
+
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Accepteren", exact=True).click()
+
+    expect(page.locator("#consentkit")).to_have_count(0)
+
+
 @pytest.mark.parametrize("wake", ["here", "form"])
 def test_where_fetch_is_not_allowed_the_plain_form_does_it(visit: Callable[..., Page], wake: str) -> None:
     school = School(headers={"Content-Security-Policy": "connect-src 'none'"}, wake=wake)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from itsdangerous import BadSignature, Signer
-from itsdangerous.encoding import base64_decode, base64_encode
+from itsdangerous.encoding import base64_decode, base64_encode, want_bytes
 
 from consentkit.errors import TokenError
 
@@ -26,6 +26,19 @@ class Use(StrEnum):
     NOTICE = "notice"
 
 
+class _Signer(Signer):
+    """Derives the key of each secret once, not at every signature."""
+
+    def __init__(self, secrets: Sequence[bytes], use: Use) -> None:
+        super().__init__(
+            secrets, salt=f"consentkit.{use}.v1", key_derivation="hmac", digest_method=hashlib.sha256, sep="."
+        )
+        self._derived = {secret: super(_Signer, self).derive_key(secret) for secret in secrets}
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        return self._derived[want_bytes(secret_key or self.secret_keys[-1])]
+
+
 class Tokens:
     """Signs and reads values.
 
@@ -37,12 +50,7 @@ class Tokens:
         if not keys or any(len(key) < MIN_KEY_BYTES for key in keys):
             raise ValueError(f"a signing key must have at least {MIN_KEY_BYTES} bytes")
         oldest_first = list(reversed(keys))
-        self._signers = {
-            use: Signer(
-                oldest_first, salt=f"consentkit.{use}.v1", key_derivation="hmac", digest_method=hashlib.sha256, sep="."
-            )
-            for use in Use
-        }
+        self._signers = {use: _Signer(oldest_first, use) for use in Use}
 
     def sign(self, use: Use, payload: bytes) -> str:
         """`payload` as text that is safe in a cookie, a URL and an HTML attribute."""

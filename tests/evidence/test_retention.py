@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
+from consentkit.errors import DatabaseUnavailable
 from consentkit.evidence import RULES, Evidence, Notice, Purged, was_valid
 from consentkit.evidence.retention import KEEP_COUNTS, KEEP_EVENTS
 from consentkit.store import Store, metadata
@@ -201,7 +201,7 @@ def test_a_purge_that_can_not_reach_the_database_deletes_nothing(postgres_url: s
     evidence = Evidence(store, journal=tmp_path)
     fill(evidence)
 
-    with outage(postgres_url), pytest.raises(OperationalError):
+    with outage(postgres_url), pytest.raises(DatabaseUnavailable, match="does not answer"):
         evidence.purge(NOW + 2000 * DAY)
 
     assert evidence.verify().events == 12

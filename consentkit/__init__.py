@@ -10,7 +10,6 @@ from consentkit.errors import (
     SchemaOutdated,
     SettingsError,
     TokenError,
-    TokenExpired,
 )
 from consentkit.kit import ConsentKit
 from consentkit.settings import Settings
@@ -31,6 +30,5 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TokenError",
-    "TokenExpired",
     "consent_of",
 ]

@@ -25,10 +25,6 @@ class TokenError(ConsentKitError):
     """A signed value is not ours, was changed, or was made for another purpose."""
 
 
-class TokenExpired(TokenError):
-    """A signed value of ours that is older than its purpose allows."""
-
-
 class ChoiceRefused(ConsentKitError):
     """A choice that can't be taken as one: `reason` is a text key, `status` the HTTP status to answer."""
 

@@ -70,7 +70,6 @@ class Controller(_Table):
     name: str = Field(min_length=1, description="the legal name of the organisation")
     address: str = Field(default="", description="street, postcode and town")
     email: str = Field(default="", description="an address that answers questions about privacy")
-    phone: str = Field(default="", description="a telephone number")
     country: str = Field(default="NL", pattern=r"[A-Z]{2}", description='two capitals, such as "NL"')
 
 

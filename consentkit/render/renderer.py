@@ -134,10 +134,6 @@ class Renderer:
         """Name and bytes of the stylesheet that goes with the banner."""
         return self._css
 
-    def pages_stylesheet(self) -> tuple[str, bytes]:
-        """Name and bytes of the stylesheet of the pages and the placeholders."""
-        return self._pages_css
-
     def script(self) -> tuple[str, bytes]:
         """Name and bytes of the script."""
         return self._js

@@ -73,7 +73,7 @@ format: $(VENV)/.dev  ## writes the house format
 .PHONY: clean
 clean:  ## removes what this file made, the demo's database included
 	rm -rf $(VENV) .dev node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf demo_site/demo.db* demo_site/consentkit.keys demo_site/consentkit-journal*
+	rm -rf demo_site/demo.db* demo_site/consentkit.keys demo_site/consentkit-journal* demo_site/consentkit-tombstones
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what the targets above need; each stamp is older than its causes only when there is something to install
@@ -85,12 +85,12 @@ $(BIN)/python:
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install -c constraints.txt -e . --group demo
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install -c constraints.txt -e '.[postgres,brotli]' --group dev
+	$(PIP) install -c constraints.txt -e '.[postgres,brotli,imap]' --group dev
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.browser: scripts/needs | $(VENV)/.dev

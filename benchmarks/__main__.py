@@ -27,6 +27,7 @@ PARTS = {
     "middleware": "The middleware, end to end",
     "evidence": "Writing consent events, each one durable",
     "tokens": "Signed values and cookies",
+    "afgemeld": "The afgemeld ledger",
     "front": "In the browser",
 }
 RESULT = {True: "ok", False: "short", None: ""}

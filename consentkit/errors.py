@@ -25,6 +25,34 @@ class TokenError(ConsentKitError):
     """A signed value is not ours, was changed, or was made for another purpose."""
 
 
+class AddressError(ConsentKitError):
+    """A text is no e-mail address that mail could be sent to. The sentence says why and does not quote it."""
+
+
+class AfgemeldUnavailable(ConsentKitError):
+    """The afgemeld table can't be asked: no key, a wrong key, or no database. Nothing may be sent; the site goes on."""
+
+
+class NewsletterUnavailable(ConsentKitError):
+    """A sign-up, a confirmation or a preference could not be stored; nothing changed."""
+
+
+class Suppressed(ConsentKitError):
+    """Somebody who left would have got this message; it was not sent."""
+
+
+class UnguardedMail(ConsentKitError):
+    """A marketing message went round the guard (strict mode); it was not sent."""
+
+
+class FormRefused(ConsentKitError):
+    """A form that can't be taken: `problems` has a text key for each field that has to be mended."""
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__(", ".join(f"{field}: {problem}" for field, problem in problems.items()))
+        self.problems = problems
+
+
 class ChoiceRefused(ConsentKitError):
     """A choice that can't be taken as one: `reason` is a text key, `status` the HTTP status to answer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,12 +13,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
+from markupsafe import Markup
 from starlette.types import ASGIApp
 
-from consentkit import catalogue, render
+from consentkit import assets, catalogue, render
+from consentkit.address import AddressKeys
+from consentkit.afgemeld import Afgemeld, Links, headers
 from consentkit.choice import Choices, Policy, cookie_name
 from consentkit.evidence import Evidence, Notice
 from consentkit.gate import Gate
+from consentkit.mail import Mailer, SMTPMailer
+from consentkit.newsletter import Answer, Form, Letters, Newsletter, Outbox, Paper, declared
 from consentkit.render import Renderer, SiteView
 from consentkit.service import NECESSARY, Duration, Item, Service, Text
 from consentkit.settings import Settings, ephemeral_key, is_local
@@ -45,13 +52,18 @@ class ConsentKit:
         settings: a path to `consentkit.toml`, or `Settings`; without it `CONSENTKIT_CONFIG`, and without that
             defaults for loopback, with a warning.
         clock: tells the time, aware and in UTC; for tests.
+        mailer: sends service mails; for tests. Default: the server of `[mail] smtp`.
 
     Raises:
         SettingsError: the configuration can't be used; the message names file, key and remedy.
     """
 
     def __init__(
-        self, settings: Settings | Path | str | None = None, *, clock: Callable[[], datetime] = _clock
+        self,
+        settings: Settings | Path | str | None = None,
+        *,
+        clock: Callable[[], datetime] = _clock,
+        mailer: Mailer | None = None,
     ) -> None:
         self.settings = settings if isinstance(settings, Settings) else Settings.load(settings)
         self.now = clock
@@ -63,8 +75,18 @@ class ConsentKit:
         self.tokens = Tokens(keys or [ephemeral_key().encode()])
         self.store = Store(self.settings.database_url)
         self.evidence = Evidence(self.store, journal=self.settings.path("consentkit-journal"))
+        secrets = [key.encode() for key in self.settings.afgemeld_keys]
+        self.address_keys = AddressKeys(secrets) if secrets else None
+        self.afgemeld = Afgemeld(
+            self.store, self.address_keys, tombstones=self.settings.path("consentkit-tombstones"), clock=clock
+        )
         self.closed = Gate(catalogue.load().values(), configured=(), categories=())
         self._sites = [self._build(site) for site in self.settings.all_sites]
+        papers = {
+            site.settings.name: Paper(site.settings, self.settings, site.renderer, self.tokens) for site in self._sites
+        }
+        self.newsletter = Newsletter(self.store, self.evidence, self.afgemeld, papers, clock=clock)
+        self.outbox = self.newsletter.outbox = self._make_outbox(mailer)
         self._by_host = {host: site for site in self._sites for host in _hosts(site.settings)}
         only = self._sites[0]
         self._elsewhere = replace(only, flow=replace(only.flow, secure=False))
@@ -106,20 +128,144 @@ class ConsentKit:
         """Every site, as built."""
         return tuple(self._sites)
 
+    def unsubscribe_url(
+        self, address: str, *, list: str | None = None, delivery: int | None = None, site: str | None = None
+    ) -> str:
+        """The link with which `address` leaves a list; needs no database, works for as long as the mail exists.
+
+        Args:
+            address: who would leave. list: what; None for all marketing.
+            delivery: the number of the delivery in a mailing, so that its report can tell who left by it.
+            site: whose page it opens, by name; default the first.
+
+        Raises:
+            AddressError: `address` is none.
+            AfgemeldUnavailable: there is no afgemeld key, so no mail with such a link may go out.
+        """
+        token = self.links.token(address, list, delivery=delivery)
+        return self._paper(site).url(f"afmelden/{token}")
+
+    def list_unsubscribe_headers(
+        self, address: str, *, list: str | None = None, delivery: int | None = None, site: str | None = None
+    ) -> dict[str, str]:
+        """The two headers of one-click unsubscribing (RFC 8058), ready to set on a mail to `address`.
+
+        Sign both with DKIM (RFC 8058 section 4). They stay whole in an `EmailMessage` of any policy; a library that
+        takes them as plain text and writes headers itself must fold them at the comma only. See docs/guard.md.
+
+        Raises:
+            AddressError, AfgemeldUnavailable: as `unsubscribe_url`.
+        """
+        mailbox = self.settings.mail.unsubscribe
+        mailto = self.links.mailto(mailbox, address, list) if mailbox else None
+        return headers(self.unsubscribe_url(address, list=list, delivery=delivery, site=site), mailto)
+
+    @cached_property
+    def links(self) -> Links:
+        """Makes and reads the links with which people leave.
+
+        Raises:
+            AfgemeldUnavailable: there is no afgemeld key.
+        """
+        return Links(self.afgemeld.keys)
+
+    def _paper(self, site: str | None) -> Paper:
+        return self.newsletter.papers[site or self._sites[0].settings.name]
+
     def healthy(self) -> Mapping[str, bool]:
         """Whether the database answers and what the keys sign can be read again."""
         keys = self.tokens.read(Use.NOTICE, self.tokens.sign(Use.NOTICE, b"health")) == b"health"
-        return {"database": self.store.healthy(), "keys": keys}
+        found = {"database": self.store.healthy(), "keys": keys}
+        return {**found, "afgemeld": self.afgemeld.healthy()} if self.settings.lists else found
 
     def close(self) -> None:
         """Write what is queued and let go of the database."""
+        self.outbox.close()
         self.evidence.close()
+        self.afgemeld.close()
         self.store.close()
 
     @cached_property
     def version(self) -> str:
         """The release of consentkit that runs."""
         return version("consentkit")
+
+    def start(self) -> None:
+        """Begin to send the service mails that still wait; a middleware does so when its app starts."""
+        if self.settings.lists:
+            self.outbox.wake()
+
+    def newsletter_form(self, list: str, *, lang: str | None = None, site: str | None = None, root: str = "") -> Markup:
+        """The sign-up form of a list, for a template of the host's own; works in Jinja, Django and any other.
+
+        Args:
+            list: of `[lists.<id>]`. lang: default the site's first. site: by name, where there are several.
+            root: the path that the app is mounted under, where there is one.
+
+        Raises:
+            KeyError: nobody can sign up for such a list.
+        """
+        paper = self._paper(site)
+        form = paper.form(list)
+        if form is None:
+            raise KeyError(f"there is no list {list!r} to sign up for: [lists.<id>] names them")
+        html = paper.form_html(form, lang or paper.site.languages[0], root=root)
+        return Markup(html)  # noqa: S704  escaped by its template
+
+    def form(self, id: str) -> Form:
+        """A form of the host's own as `[forms.<id>]` declares it; `Form.read` takes what was declared and no more.
+
+        Raises:
+            KeyError: it is not declared.
+        """
+        return declared(self.settings, id)
+
+    def form_html(self, id: str, *, action: str, lang: str | None = None, site: str | None = None) -> Markup:
+        """A form of the host's own with all that must stand at it: fields, purpose, retention, unticked choices.
+
+        Args:
+            id: of `[forms.<id>]`. action: the host's own address that takes it. lang: default the site's first.
+            site: by name, where there are several.
+
+        Raises:
+            KeyError: it is not declared.
+        """
+        paper = self._paper(site)
+        html = paper.form_html(self.form(id), lang or paper.site.languages[0], action=action)
+        return Markup(html)  # noqa: S704  escaped by its template
+
+    async def sign_up(self, answer: Answer, *, lang: str | None = None, site: str | None = None) -> None:
+        """Ask by mail to confirm what was ticked in a form of the host's own; nothing where nothing was.
+
+        Args:
+            answer: what `Form.read` gave. lang: default that of the form. site: by name, where there are several.
+
+        Raises:
+            AfgemeldUnavailable, NewsletterUnavailable: it could not be stored.
+        """
+        paper = self._paper(site)
+        spoken = paper.renderer.language(lang or answer.lang)
+        await asyncio.to_thread(self.newsletter.sign_up, paper, answer, spoken)
+
+    def install_jinja(self, environment: Environment) -> None:
+        """Let the host's templates say `{% from "consentkit/macros.html" import newsletter, form %}`."""
+        ours = PrefixLoader({"consentkit": FileSystemLoader(assets.directory("templates"))})
+        own = environment.loader
+        environment.loader = ChoiceLoader([own, ours]) if own else ours
+        environment.globals["consentkit"] = self
+
+    def _make_outbox(self, mailer: Mailer | None) -> Outbox:
+        settings = self.settings
+        letters = Letters(
+            self.store,
+            self.newsletter,
+            lambda: self.links,
+            unsubscribe=settings.mail.unsubscribe,
+            secret=(settings.secret_keys[0] if settings.secret_keys else ephemeral_key()).encode(),
+            clock=self.now,
+        )
+        server = mailer or SMTPMailer(settings.mail.smtp, user=settings.smtp_user, password=settings.smtp_password)
+        return Outbox(self.store, server, write=letters.write, call=letters.call, clock=self.now)
 
     def _build(self, site: SiteSettings) -> Site:
         services = (self._own_cookie(site), *self.settings.services_of(site))

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from email.utils import parseaddr
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from consentkit import assets, catalogue
+from consentkit.address import Address
 from consentkit.choice.wording import vague
-from consentkit.errors import SettingsError
+from consentkit.errors import AddressError, SettingsError
 from consentkit.service import NECESSARY, Duration, Service
 from consentkit.theme import Theme
 from consentkit.tokens import MIN_KEY_BYTES
@@ -222,29 +224,136 @@ class ExemptAnalytics(_Table):
 
 
 class MailingList(_Table):
-    """One list that people can sign up for."""
+    """One list that people can sign up for: what they read before they do (Tw 11.7, GDPR art. 13)."""
 
-    title: Text = Field(description='title = { nl = "Nieuwsbrief", en = "Newsletter" }')
-    about: Text = Field(description="what it is about, per language")
-    frequency: Text = Field(description="how often, per language")
-    sender: str | None = Field(default=None, description="who sends it, when not [mail] sender")
+    title: Text = Field(min_length=1, description='title = { nl = "Nieuwsbrief", en = "Newsletter" }')
+    about: Text = Field(min_length=1, description='about = { nl = "…", en = "…" }: what it is about')
+    frequency: Text = Field(min_length=1, description='frequency = { nl = "elke maand", en = "monthly" }')
+    sender: str | None = Field(default=None, description='"De Linde <nieuws@delinde.example>", when not [mail] sender')
+    form: str | None = Field(default=None, description="the [forms.<id>] that its sign-up shows; default: e-mail only")
+    valid: str = Field(default="10 years", description='how long a consent holds, at most "10 years"')
+    pupils: bool = Field(default=False, description="true: these are pupils' data, and no mailing ever goes out")
+
+    @field_validator("sender")
+    @classmethod
+    def _from(cls, text: str | None) -> str | None:
+        return _sender(text)
+
+    @field_validator("valid")
+    @classmethod
+    def _ends(cls, text: str) -> str:
+        return _ending(text)
+
+
+class Partner(_Table):
+    """Somebody else who may get an address, where its owner agreed to exactly that (GDPR art. 13(1)(e))."""
+
+    name: str = Field(min_length=1, description="the legal name of the partner")
+    purpose: Text = Field(min_length=1, description="what the partner does with it, per language")
+    webhook: str | None = Field(
+        default=None, pattern=r"https?://[^/]", description="an URL that is told when somebody withdraws"
+    )
 
 
 class Form(_Table):
-    """One form of the site: what it collects, what for, how long it is kept."""
+    """One form: what it collects, what for, how long it is kept. What is not named here is not taken."""
 
     title: Text = Field(default={}, description='title = { nl = "…", en = "…" }')
-    fields: tuple[str, ...] = Field(default=(), description='["name", "email"]')
+    fields: tuple[str, ...] = Field(default=("email",), description='["email", "name"]')
     optional: tuple[str, ...] = Field(default=(), description="fields that may stay empty")
+    labels: dict[str, Text] = Field(default={}, description="[forms.<id>.labels]: words for fields of your own")
     purpose: Text = Field(default={}, description="what the answers are used for, per language")
-    retention: str | None = Field(default=None, description='a duration such as "12 months"')
+    retention: str = Field(default="12 months", description='how long you keep the answers, such as "12 months"')
+    lists: tuple[str, ...] = Field(default=(), description='the [lists.<id>] that it offers, such as ["nieuwsbrief"]')
+    uses: dict[str, Text] = Field(default={}, description="[forms.<id>.uses]: other purposes, each a box of its own")
+    partners: dict[str, Partner] = Field(default={}, description="[forms.<id>.partners.<id>] with name and purpose")
+    children: bool = Field(default=False, description="true asks for the age, and a parent's consent below 16")
+
+    @field_validator("retention")
+    @classmethod
+    def _ends(cls, text: str) -> str:
+        return _ending(text)
+
+    @field_validator("fields", "optional")
+    @classmethod
+    def _names(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        for field in fields:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", field):
+                raise _wrong(f'"{field}" is no field name: write small letters, digits and underscores')
+        return tuple(dict.fromkeys(fields))
+
+    @field_validator("uses", "partners")
+    @classmethod
+    def _ids(cls, table: dict[str, Any]) -> dict[str, Any]:
+        for id in table:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", id):
+                raise _wrong(f'"{id}" is no id: write small letters, digits, dashes and underscores')
+        return table
+
+    @model_validator(mode="after")
+    def _known(self) -> Form:
+        for field in self.optional:
+            if field not in self.fields:
+                raise _wrong(f"`optional` names {field}, which is not one of the `fields`: add it there")
+        for use, text in self.uses.items():
+            if phrase := next(filter(None, map(vague, text.values())), None):
+                raise _wrong(f'`uses.{use}`: "{phrase}" is vague: say what is done with which data')
+        return self
 
 
 class Mail(_Table):
-    """How mail leaves."""
+    """How mail leaves. User and password stand in the environment."""
 
-    smtp: str = Field(default="smtp://127.0.0.1:25", pattern=r"smtps?://", description='"smtp://host:587"')
+    smtp: str = Field(default="smtp://127.0.0.1:25", pattern=r"^smtps?://[^/@]+/?$", description='"smtp://host:587"')
     sender: str | None = Field(default=None, description='"De Linde <nieuws@delinde.example>"')
+    unsubscribe: str | None = Field(
+        default=None, description='a mailbox such as "afmelden@delinde.example", which also gets afmelden+…@'
+    )
+    signups_per_hour: int = Field(default=600, ge=1, description="how many sign-ups the whole site takes in an hour")
+
+    @field_validator("sender")
+    @classmethod
+    def _from(cls, text: str | None) -> str | None:
+        return _sender(text)
+
+    @field_validator("unsubscribe")
+    @classmethod
+    def _mailbox(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
+        try:
+            local, _, domain = Address.parse(text).deliver_to.rpartition("@")
+        except AddressError as error:
+            raise _wrong(f"{error} Write a mailbox such as afmelden@delinde.example") from error
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,15}", local):
+            raise _wrong("the part before the @ takes 1 to 15 letters or digits: a token of 49 signs follows it")
+        return f"{local}@{domain}"
+
+
+def _sender(text: str | None) -> str | None:
+    if text is None:
+        return None
+    name, address = parseaddr(text)
+    if any(ord(sign) < 32 for sign in text) or not name:
+        raise _wrong(f'"{text}" names nobody: write "De Linde <nieuws@delinde.example>"')
+    try:
+        found = Address.parse(address)
+    except AddressError as error:
+        raise _wrong(f'"{text}": {error} Write "De Linde <nieuws@delinde.example>"') from error
+    if found.needs_smtputf8:
+        raise _wrong(f'"{text}": the part before the @ takes ASCII only, or many servers refuse the mail')
+    shown = name if re.fullmatch(r"[\w !#$%&'*+/=?^`{|}~-]+", name) else '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+    return f"{shown} <{found.deliver_to}>"
+
+
+def _ending(text: str) -> str:
+    try:
+        duration = Duration.parse(text)
+    except ValueError as error:
+        raise _wrong(f"{error}; nothing is kept without an end (GDPR art. 5(1)(e))") from error
+    if duration.days > MAX_RETENTION_YEARS * 366 or not duration.days:
+        raise _wrong(f'"{text}" is no period up to {MAX_RETENTION_YEARS} years: write one such as "12 months"')
+    return text
 
 
 class Retention(_Table):
@@ -253,16 +362,14 @@ class Retention(_Table):
     consent: str = Field(default="12 months", description="consent events, counted from the end of their validity")
     counters: str = Field(default="25 months", description="the daily counts of refusals")
 
+    unconfirmed: str = Field(default="7 days", description="sign-ups that nobody confirmed")
+    left: str = Field(default="30 days", description="address and fields of who left every list, from that day")
+    newsletter: str = Field(default="5 years", description="proof of newsletter consents, from the day of leaving")
+
     @field_validator("*")
     @classmethod
     def _ends(cls, text: str) -> str:
-        try:
-            duration = Duration.parse(text)
-        except ValueError as error:
-            raise _wrong(f"{error}; nothing is kept without an end (GDPR art. 5(1)(e))") from error
-        if duration.days > MAX_RETENTION_YEARS * 366:
-            raise _wrong(f'"{text}" is longer than {MAX_RETENTION_YEARS} years: write a shorter period')
-        return text
+        return _ending(text)
 
 
 class Database(_Table):
@@ -299,6 +406,8 @@ class Settings(_Table):
     database: Database = Field(default=Database(), description="the table [database]")
     secret_keys: tuple[str, ...] = Field(default=(), description="set CONSENTKIT_SECRET_KEYS", repr=False)
     afgemeld_keys: tuple[str, ...] = Field(default=(), description="set CONSENTKIT_AFGEMELD_KEYS", repr=False)
+    smtp_user: str = Field(default="", description="set CONSENTKIT_SMTP_USER", repr=False)
+    smtp_password: str = Field(default="", description="set CONSENTKIT_SMTP_PASSWORD", repr=False)
     folder: Path = Field(default=Path(), description="what relative paths start from")
     source: str = Field(default="settings", description="where the settings came from")
     development: bool = Field(default=False, description="made up because there was no file; loopback only")
@@ -331,6 +440,10 @@ class Settings(_Table):
                 raise _wrong(f'site "{each.name}" needs hosts = ["…"], so that it can be told from the others')
         if not self.secret_keys and not all(is_local(each.host) for each in self.all_sites):
             raise _wrong(_MISSING_KEYS)
+        names = [each.name for each in self.all_sites]
+        if len(set(names)) < len(names):
+            raise _wrong("two [[sites]] have one name: it names their evidence, so give each a name of its own")
+        self._check_lists()
         named = self.named_services  # parsed here, so that a mistake is found at the start
         for each in self.all_sites:
             for id in each.services or ():
@@ -344,6 +457,32 @@ class Settings(_Table):
                             'advertising = "never". Remove one of the two'
                         )
         return self
+
+    def _check_lists(self) -> None:
+        for id, form in self.forms.items():
+            for list in form.lists:
+                if list not in self.lists:
+                    raise _wrong(f"forms.{id}.lists: there is no [lists.{list}]: add it, or remove the name")
+            if form.lists and "email" not in form.fields:
+                raise _wrong(f'forms.{id}.fields: a form that offers lists needs "email"')
+        for id, each in self.lists.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", id):
+                raise _wrong(f'lists.{id}: "{id}" is no id: write letters, digits, dashes and underscores')
+            if each.form is not None and each.form not in self.forms:
+                raise _wrong(f"lists.{id}.form: there is no [forms.{each.form}]: add it, or remove `form`")
+            if each.form is not None and "email" not in self.forms[each.form].fields:
+                raise _wrong(f'forms.{each.form}.fields: a form that signs up for a list needs "email"')
+            if self.sender_of(id) is None:
+                raise _wrong(
+                    f"lists.{id}.sender: nobody sends it. Write [mail] sender, or an email under [site.controller]"
+                )
+
+    def sender_of(self, list: str) -> str | None:
+        """Who sends the mail of a list: its own sender, `[mail] sender`, else the first site's controller."""
+        site = self.all_sites[0]
+        own = self.lists[list].sender if list in self.lists else None
+        email = site.controller.email
+        return own or self.mail.sender or (f"{site.name} <{email}>" if "@" in email else None)
 
     @property
     def all_sites(self) -> tuple[Site, ...]:
@@ -394,6 +533,11 @@ class Settings(_Table):
             for site in self.all_sites
             if site.choice_days > ADVISED_CHOICE_DAYS
         ]
+        if self.lists and not self.afgemeld_keys:
+            found.append(
+                "no CONSENTKIT_AFGEMELD_KEYS: nobody can sign up and nothing is sent. Put back the key that the "
+                "afgemeld table was made with; a new site gets one from `consentkit init`"
+            )
         if self.development:
             found.append(
                 "no consentkit.toml: running on made-up defaults, for this machine only. Run `consentkit init`"
@@ -438,6 +582,13 @@ class Settings(_Table):
                 raise SettingsError([f"{field}: secrets do not belong in the file. Set {variable}"], source=str(found))
             text = environ.get(variable, keys.get(variable, ""))
             table[field] = tuple(part.strip() for part in text.split(",") if part.strip())
+        for field, variable in (
+            ("smtp_user", "CONSENTKIT_SMTP_USER"),
+            ("smtp_password", "CONSENTKIT_SMTP_PASSWORD"),
+        ):
+            if field in table:
+                raise SettingsError([f"{field}: secrets do not belong in the file. Set {variable}"], source=str(found))
+            table[field] = environ.get(variable, keys.get(variable, ""))
         if url := environ.get("CONSENTKIT_DATABASE_URL", keys.get("CONSENTKIT_DATABASE_URL")):
             table["database"] = {"url": url}
         return cls(**table, folder=folder, source=str(found or "defaults"), development=file is None)
@@ -532,8 +683,8 @@ def _problem(detail: ErrorDetails) -> str:
 def _model(path: list[str]) -> type[BaseModel] | None:
     """The table that a key path lies in."""
     tables: dict[str, type[BaseModel]] = {
-        "site": Site, "sites": Site, "categories": Category, "lists": MailingList, "forms": Form, "mail": Mail,
-        "retention": Retention, "database": Database, "controller": Controller, "texts": Wording,
+        "site": Site, "sites": Site, "categories": Category, "lists": MailingList, "forms": Form, "partners": Partner,
+        "mail": Mail, "retention": Retention, "database": Database, "controller": Controller, "texts": Wording,
     }  # fmt: skip
     for part in reversed(path[:-1]):
         if part in tables:
@@ -548,5 +699,5 @@ def _field(path: list[str]) -> Any:
 
 def _siblings(path: list[str]) -> list[str]:
     model = _model(path)
-    hidden = {"folder", "source", "development", "secret_keys", "afgemeld_keys"}
+    hidden = {"folder", "source", "development", "secret_keys", "afgemeld_keys", "smtp_user", "smtp_password"}
     return [name for name in model.model_fields if name not in hidden] if model else []

@@ -9,13 +9,14 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from demo_site.site import build
+from demo_site.post import Post
+from demo_site.site import CONFIG, build
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -24,11 +25,13 @@ WELCOME = """
   Basisschool De Linde, {how}
 
     http://127.0.0.1:{port}                 the site, with the trackers its templates came with
-    http://127.0.0.1:{port}/teller          what reached the trackers, before and after each choice
+    http://127.0.0.1:{port}/teller          what reached the trackers, before and after each choice{mail}
 {more}
-  The hosts that play Google Analytics, Meta, YouTube and Google Maps run on port {next}, on this machine:
+  The hosts that play Google Analytics, Meta, YouTube and Google Maps run on port {next}, on this machine{smtp}:
   everything here can be seen with the network cut. Ctrl-C stops it.
 """
+MAIL = """
+    http://127.0.0.1:{port}/post            the mail that was sent, to everybody"""
 GUARDED = """
   Try
     1  walk around, or choose Weigeren: /teller stays at 0. JavaScript off makes no difference.
@@ -37,56 +40,86 @@ GUARDED = """
     4  see also /archief (broken HTML), /resultaten (a streamed page), /nieuws (fetched pieces), /en (English),
        /storing (a 500), /privacy/cookies (the statement), /privacy/settings, /privacy/receipt
 
-  The evidence, in a second terminal
-    {consentkit} --config demo_site/consentkit.toml records verify
-    {consentkit} --config demo_site/consentkit.toml records export
+  The newsletter
+    5  sign up on /nieuws as {reader}, read the mail on /post, and confirm: two acts, two mails.
+    6  the welcome mail has three ways out. Its link and its page, or one POST, as a mail program sends it:
+         curl -X POST -d List-Unsubscribe=One-Click http://127.0.0.1:{port}/privacy/afmelden/…
+       or a mail to afmelden+…@delinde.example. The mail's page has all three, ready to use.
+    7  that holds. The school still has an old list, in which {reader} stands, and imports it (in a second terminal):
+         {command} newsletter import nieuwsbrief {csv} \\
+           --route consent --proof "papieren formulier, open dag 2026"      (1 passed over: 1 afgemeld)
+         {command} afgemeld check {reader}
+
+  The evidence
+    {command} records verify
+    {command} records export
 """
 BARE = """
   Compare /teller with what the site sends behind consentkit.
 """
+READER = "sanne@voorbeeld.example"
 
 
 class _Server(uvicorn.Server):
-    """One of two servers in a loop: the signals are for both, so neither takes them."""
+    """One of several servers in a loop: the signals are for all, so none takes them."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def main(port: int = 8000, *, bare: bool = False) -> int:
+def main(port: int = 8000, *, bare: bool = False, config: Path = CONFIG) -> int:
     """Serve until Ctrl-C.
 
     Args:
-        port: of the site; the stand-in hosts take the next one.
-        bare: serve the site without consentkit.
+        port: of the site; the stand-in hosts take the next one, and mail the one after that.
+        bare: serve the site without consentkit, and so without a newsletter and mail.
+        config: the configuration; database and keys stand beside it.
 
     Returns:
         The exit code: 0, or 2 when a port can't be had.
     """
-    try:
-        sockets = [_listen(port), _listen(port + 1)]
-    except (OSError, OverflowError) as error:
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        why = "is taken" if taken else f"can't be had ({error})"
-        print(
-            f"The demo needs the ports {port} and {port + 1} of this machine, and one of them {why}.\n"
-            f"Choose another: make demo PORT={port + 1000 if port < 60000 else 8000}",
-            file=sys.stderr,
-        )
-        return 2
-    with closing(sockets[0]), closing(sockets[1]):
-        apps = build(port=port, bare=bare)
-        command = "consentkit" if sys.prefix == sys.base_prefix else f"{_near(sys.prefix)}/bin/consentkit"
-        more = BARE if bare else GUARDED.format(consentkit=command)
-        how = "without consentkit" if bare else "behind consentkit"
-        print(WELCOME.format(how=how, port=port, next=port + 1, more=more), flush=True)
-        asyncio.run(_serve(apps, sockets))
+    ports = [port, port + 1] if bare else [port, port + 1, port + 2]
+    with ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        for each in ports:
+            try:
+                sockets.append(stack.enter_context(closing(_listen(each))))
+            except (OSError, OverflowError) as error:
+                taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+                why = "is taken" if taken else f"can't be had ({error})"
+                mail = "" if bare else f", and {port + 2} for its mail"
+                print(
+                    f"The demo needs the ports {port} and {port + 1}{mail}, of this machine; {each} {why}.\n"
+                    f"Choose another: make demo PORT={port + 1000 if port < 60000 else 8000}",
+                    file=sys.stderr,
+                )
+                return 2
+        post = None if bare else Post()
+        apps = build(port=port, bare=bare, config=config, post=post)
+        print(_welcome(port, bare=bare, config=config), flush=True)
+        asyncio.run(_serve(apps, sockets, post))
     print("\n  Stopped.")
     return 0
 
 
-async def _serve(apps: tuple[ASGIApp, ...], sockets: list[socket.socket]) -> None:
+def _welcome(port: int, *, bare: bool, config: Path) -> str:
+    if bare:
+        return WELCOME.format(how="without consentkit", port=port, next=port + 1, mail="", smtp="", more=BARE)
+    program = "consentkit" if sys.prefix == sys.base_prefix else f"{_near(Path(sys.prefix))}/bin/consentkit"
+    more = GUARDED.format(
+        command=f"{program} --config {_near(config)}",
+        port=port,
+        reader=READER,
+        csv=_near(CONFIG.with_name("ouders.csv")),
+    )
+    return WELCOME.format(
+        how="behind consentkit", port=port, next=port + 1, mail=MAIL.format(port=port),
+        smtp=f",\n  and a mail server that sends nothing on is at port {port + 2}", more=more,
+    )  # fmt: skip
+
+
+async def _serve(apps: tuple[ASGIApp, ...], sockets: list[socket.socket], post: Post | None) -> None:
     servers = [
         _Server(uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=1)) for app in apps
     ]
@@ -97,21 +130,30 @@ async def _serve(apps: tuple[ASGIApp, ...], sockets: list[socket.socket]) -> Non
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    await asyncio.gather(*(server.serve([own]) for server, own in zip(servers, sockets, strict=True)))
+    mail = await post.listen(sockets[-1]) if post else None
+    await asyncio.gather(*(server.serve([own]) for server, own in zip(servers, sockets, strict=False)))
+    if mail:
+        mail.close()
 
 
 def _listen(port: int) -> socket.socket:
     return socket.create_server(("127.0.0.1", port), backlog=128)
 
 
-def _near(path: str) -> str:
+def _near(path: Path) -> str:
     """A path as one would type it here."""
-    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m demo_site", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="the site's port; the stand-in hosts take the next")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8000,
+        help="the site's port; the stand-in hosts take the next, and mail the one after",
+    )
     parser.add_argument("--bare", action="store_true", help="leave consentkit out, to see what it holds back")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="another configuration, with a database beside it")
     options = parser.parse_args()
-    sys.exit(main(options.port, bare=options.bare))
+    sys.exit(main(options.port, bare=options.bare, config=options.config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,15 +29,17 @@ PAUSE_SECONDS = 0.6
 NEWS_AT_ONCE = 3
 
 
-def school(*, elsewhere: int, ledger: Ledger) -> Starlette:
+def school(*, elsewhere: int, ledger: Ledger, newsletter_form: Callable[..., str] | None = None) -> Starlette:
     """The site.
 
     Args:
         elsewhere: the port of the hosts that play Google Analytics and the others.
         ledger: what those hosts counted, for the page that shows it.
+        newsletter_form: for the templates: the sign-up form of a list, as HTML. None: there are no newsletters.
     """
     templates = Jinja2Templates(HERE / "templates")
     templates.env.globals["elsewhere"] = elsewhere
+    templates.env.globals["newsletter_form"] = newsletter_form
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
     def page(name: str, *, status: int = 200, **values: object):  # type: ignore[no-untyped-def]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.project import coverage_table
 
-pytest_plugins = ["tests.fixtures_postgres", "tests.browser_fixtures"]
+pytest_plugins = ["tests.fixtures_postgres", "tests.fixtures_smtp", "tests.browser_fixtures"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

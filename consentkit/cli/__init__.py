@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from consentkit.cli import check, database, demo, init, records, run
+from consentkit.cli import afgemeld, check, database, demo, init, newsletter, records, run
 from consentkit.cli.output import error_console, say
 from consentkit.errors import ConsentKitError
 
@@ -33,6 +33,8 @@ app.command()(demo.demo)
 app.command()(check.check)
 app.add_typer(database.app, name="db")
 app.add_typer(records.app, name="records")
+app.add_typer(afgemeld.app, name="afgemeld")
+app.add_typer(newsletter.app, name="newsletter")
 app.command()(records.purge)
 
 

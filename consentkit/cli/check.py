@@ -12,6 +12,7 @@ import typer
 from consentkit import catalogue
 from consentkit.cli.look import Page, base_url, look
 from consentkit.cli.output import JsonOption, config_path, data, say
+from consentkit.errors import ConsentKitError
 from consentkit.kit import ConsentKit
 from consentkit.service import Service
 from consentkit.settings import Settings
@@ -64,12 +65,38 @@ def _configuration(kit: ConsentKit) -> list[Finding]:
     if not kit.store.healthy():
         remedy = "Start it, correct [database] url, or run `consentkit db upgrade`."
         found.append(Finding(source, "the database does not answer or has an older schema", remedy))
+    if kit.settings.lists:
+        found += _newsletter(kit, source)
     for site in kit.sites:
         for name in ("name", "address", "email"):
             value = getattr(site.settings.controller, name)
             if not value or value.startswith("<"):
                 remedy = "GDPR art. 13(1)(a): visitors must know who asks."
                 found.append(Finding(source, f"site.controller.{name} is not filled in", remedy))
+    return found
+
+
+def _newsletter(kit: ConsentKit, source: str) -> list[Finding]:
+    """What keeps the newsletter from working."""
+    found: list[Finding] = []
+    try:
+        kit.afgemeld.open()
+        late = kit.outbox.late()
+    except ConsentKitError as error:
+        remedy = "Nothing is sent and nobody can sign up until it is mended; the site goes on."
+        return [Finding(source, str(error), remedy)]
+    if late:
+        remedy = f"Look at the log, and whether {kit.settings.mail.smtp} answers ([mail] smtp)."
+        found.append(Finding(source, f"{late} service mail(s) wait for more than an hour", remedy))
+    if not kit.settings.all_sites[0].controller.address:
+        remedy = "Write it under [site.controller]: every mail must say where a stop request can be sent (Tw 11.7(7))."
+        found.append(Finding(source, "mails have no postal address", remedy))
+    for id, each in kit.settings.lists.items():
+        for site in kit.settings.all_sites:
+            for name in ("title", "about", "frequency"):
+                if missing := [lang for lang in site.languages if lang not in getattr(each, name)]:
+                    remedy = "Add it: who signs up in that language must be able to read it."
+                    found.append(Finding(source, f"lists.{id}.{name} lacks {', '.join(missing)}", remedy))
     return found
 
 

@@ -15,6 +15,8 @@ def demo(port: Annotated[int, typer.Option(min=1, max=65534, help="The port of t
     try:
         site = importlib.import_module("demo_site.__main__")
     except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("demo_site"):
+            raise ConsentKitError(f"the demo needs {error.name}: `make demo` in the repository installs it") from error
         raise ConsentKitError(
             "the demo site is not part of the installed package: clone the repository and run `make demo` there"
         ) from error

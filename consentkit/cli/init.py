@@ -109,5 +109,17 @@ def _configuration(target: str | None, pages: list[Page], services: list[Service
     if strange:
         lines += ["", "# These hosts were seen too. Declare them (docs/services.md), or remove what loads from them:"]
         lines += [f"#   {host}" for host in strange]
+    lines += [
+        "",
+        "# A newsletter (docs/newsletter.md):",
+        "# [lists.nieuwsbrief]",
+        '# title = { nl = "Nieuwsbrief", en = "Newsletter" }',
+        '# about = { nl = "<waarover>", en = "<what about>" }',
+        '# frequency = { nl = "elke maand", en = "monthly" }',
+        "#",
+        "# [mail]",
+        '# smtp = "smtp://127.0.0.1:25"',
+        '# sender = "<Name> <nieuws@…>"',
+    ]
     lines += ["", "[database]", 'url = "sqlite:///consentkit.db"', ""]
     return "\n".join(lines)

@@ -103,14 +103,28 @@ def purge(
     keep = kit.settings.retention
     now = kit.now()
     expired = 0 if dry_run else kit.evidence.expire(now)
-    gone = kit.evidence.purge(now, keep=_period(keep.consent), keep_counts=_period(keep.counters), dry_run=dry_run)
+    proofs = {paper.scope: _period(keep.newsletter) for paper in kit.newsletter.papers.values()}
+    gone = kit.evidence.purge(
+        now, keep=_period(keep.consent), keep_counts=_period(keep.counters), keep_in=proofs, dry_run=dry_run
+    )
+    letters = kit.newsletter.purge(
+        now,
+        unconfirmed=_period(keep.unconfirmed),
+        left=_period(keep.left),
+        proof=_period(keep.newsletter),
+        dry_run=dry_run,
+    )
     kit.close()
     if json:
-        data({"expired": expired, "deleted": asdict(gone), "dry_run": dry_run})
+        data({"expired": expired, "deleted": asdict(gone), "newsletter": letters, "dry_run": dry_run})
     else:
         verb = "would go" if dry_run else "deleted"
         say(f"{expired} consent(s) noted as expired")
         say(f"{verb}: {gone.events} event(s), {gone.notices} notice(s), {gone.counters} daily counter(s)")
+        say(
+            f"{verb}: {letters['requests']} unconfirmed sign-up(s), {letters['addresses']} address(es) of people who "
+            f"left, {letters['subscriptions']} proof(s) of old subscriptions"
+        )
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Table, bindparam, column, or_, select, table, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, column, or_, select, table, update
 from sqlalchemy.engine import Connection
 
 from consentkit.evidence.event import GENESIS, ConsentEvent, Notice, Refusal, link
 from consentkit.evidence.tables import counts, events, heads, notices
+from consentkit.store import insert_into, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +139,11 @@ def _count(connection: Connection, refused: Mapping[tuple[Any, ...], int]) -> No
         return
     insert = insert_new(connection, counts)
     more = {"total": counts.c.total + insert.excluded.total}
-    statement = _insert(connection, counts).on_conflict_do_update(index_elements=list(counts.primary_key), set_=more)
+    statement = insert_into(connection, counts).on_conflict_do_update(
+        index_elements=list(counts.primary_key), set_=more
+    )
     rows = [
         {"site": site, "day": day, "decision": decision, "notice_hash": digest, "total": total}
         for (site, day, decision, digest), total in sorted(refused.items())
     ]
     connection.execute(statement, rows)
-
-
-def insert_new(connection: Connection, into: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that leaves rows alone which are there already."""
-    return _insert(connection, into).on_conflict_do_nothing()
-
-
-def _insert(connection: Connection, into: Table) -> sqlite.Insert | postgresql.Insert:
-    return postgresql.insert(into) if connection.dialect.name == "postgresql" else sqlite.insert(into)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy.engine import Connection
+
+from consentkit.errors import NoticeSpent
 from consentkit.evidence import records, retention
-from consentkit.evidence.event import SHOWN_STATE, ConsentEvent, Durability, Notice, Refusal
+from consentkit.evidence.event import SHOWN_STATE, VALID_STATES, ConsentEvent, Durability, Notice, Refusal, new_id
 from consentkit.evidence.journal import Journal
-from consentkit.evidence.ledger import Entry
+from consentkit.evidence.ledger import Entry, append
 from consentkit.evidence.records import Count, Report
 from consentkit.evidence.retention import KEEP_COUNTS, KEEP_EVENTS, Purged
 from consentkit.evidence.writer import Replayed, Writer
@@ -50,6 +55,58 @@ class Evidence:
     def record_sync(self, event: ConsentEvent, notice: Notice) -> Durability:
         """As `record`, without an event loop."""
         return self._writer.write_sync(self._event_entry(event, notice))
+
+    def append(self, connection: Connection, event: ConsentEvent, notice: Notice) -> None:
+        """Store the event in the caller's transaction, for what must be true together or not at all.
+
+        Args:
+            connection: a write transaction of `Store.begin`.
+
+        Raises:
+            ValueError, NoticeSpent: as for `record`.
+        """
+        if not append(connection, [self._event_entry(event, notice)], known=set())[0]:
+            raise NoticeSpent
+
+    def end(self, connection: Connection, record_id: str, *, at: datetime, method: str, state: str) -> bool:
+        """End what a record grants, in the caller's transaction; whether there was anything to end.
+
+        Args:
+            state: `withdrawn` by the person, `terminated` where the person's data are erased.
+        """
+        last = records.last_decision(connection, record_id)
+        if last is None or last.state not in VALID_STATES:
+            return False
+        denied = dict.fromkeys(last.purposes, False)
+        ended = replace(last, state=state, at=at, purposes=denied, method=method, nonce=None, event_id=new_id())
+        ended = replace(ended, valid_until=at)
+        ended.check()
+        append(connection, [Entry(ended)], known=set())
+        return True
+
+    def change(
+        self, connection: Connection, record_id: str, taken_back: Mapping[str, bool], *, at: datetime, method: str
+    ) -> bool:
+        """Take back some purposes of a record and leave the rest, in the caller's transaction.
+
+        Args:
+            taken_back: the purposes that are denied from now on; none may be granted this way.
+        """
+        last = records.last_decision(connection, record_id)
+        if last is None or last.state not in VALID_STATES or any(taken_back.values()):
+            return False
+        purposes = {**last.purposes, **{name: False for name in taken_back if name in last.purposes}}
+        if not any(purposes.values()):
+            return self.end(connection, record_id, at=at, method=method, state="withdrawn")
+        fewer = replace(last, state="given", at=at, purposes=purposes, method=method, nonce=secrets.token_hex(16))
+        fewer = replace(fewer, event_id=new_id())
+        fewer.check()
+        append(connection, [Entry(fewer)], known=set())
+        return True
+
+    def spent(self, connection: Connection, nonces: Sequence[str]) -> bool:
+        """Whether an event answered with one of these nonces, in the caller's transaction."""
+        return records.spent(connection, nonces)
 
     async def count(
         self,
@@ -152,15 +209,21 @@ class Evidence:
         *,
         keep: timedelta = KEEP_EVENTS,
         keep_counts: timedelta = KEEP_COUNTS,
+        keep_in: Mapping[str, timedelta] | None = None,
         dry_run: bool = False,
     ) -> Purged:
         """Delete what is over its period, from the fronts of the chains; `dry_run` only counts.
+
+        Args:
+            keep_in: another period than `keep` for some scopes, such as a site's newsletter.
 
         Raises:
             ValueError: a period is nothing or longer than ten years.
         """
         with self._store.told():
-            return retention.purge(self._store, now, keep=keep, keep_counts=keep_counts, dry_run=dry_run)
+            return retention.purge(
+                self._store, now, keep=keep, keep_counts=keep_counts, keep_in=keep_in or {}, dry_run=dry_run
+            )
 
     def replay(self) -> Replayed:
         """Put the journals of this process and of dead ones into the database now; the writer does so by itself."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, exists, select, type_coerce
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import NULLTYPE
 
-from consentkit.evidence.event import SCHEMA, ConsentEvent, Notice, link, stamp
+from consentkit.evidence.event import SCHEMA, SHOWN_STATE, ConsentEvent, Notice, link, stamp
 from consentkit.evidence.tables import counts, events, heads, notices
 from consentkit.store import Store
 
@@ -85,6 +85,18 @@ def history(store: Store, record_id: str) -> list[ConsentEvent]:
     query = select(events).where(events.c.record_id == record_id).order_by(events.c.site, events.c.seq)
     with store.read() as connection:
         return [event_of(row) for row in connection.execute(query)]
+
+
+def last_decision(connection: Connection, record_id: str) -> ConsentEvent | None:
+    """The newest event of a record that decided something, in the caller's transaction."""
+    query = select(events).where(events.c.record_id == record_id, events.c.state != SHOWN_STATE)
+    row = connection.execute(query.order_by(events.c.seq.desc()).limit(1)).first()
+    return None if row is None else event_of(row)
+
+
+def spent(connection: Connection, nonces: Sequence[str]) -> bool:
+    """Whether one of these nonces was spent by an event."""
+    return bool(connection.execute(select(exists().where(events.c.nonce.in_(nonces)))).scalar())
 
 
 def notice(store: Store, digest: str) -> Notice | None:

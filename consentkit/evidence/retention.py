@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -127,7 +128,15 @@ def _expired(event: ConsentEvent, now: datetime) -> ConsentEvent:
     return replace(event, state="expired", at=now, purposes=denied, method="expiry", nonce=None, event_id=new_id())
 
 
-def purge(store: Store, now: datetime, *, keep: timedelta, keep_counts: timedelta, dry_run: bool) -> Purged:
+def purge(
+    store: Store,
+    now: datetime,
+    *,
+    keep: timedelta,
+    keep_counts: timedelta,
+    keep_in: Mapping[str, timedelta],
+    dry_run: bool,
+) -> Purged:
     """Delete what is over its period; the chains stay whole, since only their fronts are cut. Idempotent.
 
     An event is over when its validity (or, without one, its own moment) lies more than `keep` back, and it goes once
@@ -138,19 +147,21 @@ def purge(store: Store, now: datetime, *, keep: timedelta, keep_counts: timedelt
         now: an aware moment.
         keep: for events.
         keep_counts: for the daily counters of refusals.
+        keep_in: for events of some scopes instead.
         dry_run: only count.
 
     Raises:
         ValueError: a period is nothing or longer than ten years.
     """
-    check_period(keep)
-    check_period(keep_counts)
+    for period in (keep, keep_counts, *keep_in.values()):
+        check_period(period)
     last_day = (now - keep_counts).date()
+    limits = {site: now - period for site, period in keep_in.items()}
     if dry_run:
-        return _would_purge(store, now - keep, last_day)
+        return _would_purge(store, now - keep, limits, last_day)
     with store.read() as connection:
         sites = connection.execute(select(heads.c.site).order_by(heads.c.site)).scalars().all()
-    cut = sum(_cut_front(store, site, now - keep) for site in sites)
+    cut = sum(_cut_front(store, site, limits.get(site, now - keep)) for site in sites)
     with store.begin() as connection:
         counters = connection.execute(delete(counts).where(counts.c.day < last_day)).rowcount
         connection.execute(delete(journals).where(journals.c.at < now - keep))
@@ -219,10 +230,10 @@ def _disallow(connection: Connection) -> None:
     connection.execute(delete(retention))
 
 
-def _would_purge(store: Store, limit: datetime, last_day: date) -> Purged:
+def _would_purge(store: Store, limit: datetime, limits: Mapping[str, datetime], last_day: date) -> Purged:
     with store.read() as connection:
         fronts = {
-            head.site: _end_of_front(connection, head.site, head.seq, limit)
+            head.site: _end_of_front(connection, head.site, head.seq, limits.get(head.site, limit))
             for head in connection.execute(select(heads)).all()
         }
         gone = or_(*[and_(events.c.site == site, events.c.seq <= end) for site, end in fronts.items()], false())

@@ -33,6 +33,19 @@ def make_environment() -> Environment:
     )
 
 
+@cache
+def make_text_environment() -> Environment:
+    """For plain text, where nothing is escaped since nothing is markup."""
+    return Environment(
+        autoescape=False,  # noqa: S701  # plain text
+        undefined=StrictUndefined,
+        loader=FileSystemLoader(assets.directory("templates")),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+
+
 def compact(html: str) -> str:
     """One line, without space between tags. Templates write a space that matters as `{{ " " }}`."""
     return re.sub(r"\s*\n\s*", "", html)

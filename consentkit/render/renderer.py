@@ -33,6 +33,7 @@ from consentkit.render.markup import (
     compact,
     hashed_asset,
     make_environment,
+    make_text_environment,
     one_line,
     safe_link,
     sentence,
@@ -288,8 +289,8 @@ class Renderer:
         """One of the pages under the prefix, in UTF-8.
 
         Args:
-            name: `settings`, `cookies` or `message`; what else is to be given stands with `_settings`, `_cookies`
-                and `_message`.
+            name: `settings`, `cookies` or `message`, for which what else is to be given stands with `_settings`,
+                `_cookies` and `_message`; any other template of `templates/pages/` gets the context as it is.
             lang: the wanted language. root: the path that the app is mounted under.
         """
         spoken = self.language(lang)
@@ -298,7 +299,8 @@ class Renderer:
             "cookies": self._cookies,
             "message": self._message,
         }
-        values = makers[name](self._texts[spoken], root=root, **context)
+        make = makers.get(name)
+        values = make(self._texts[spoken], root=root, **context) if make else context
         html = self._jinja.get_template(f"pages/{name}.html").render(
             t=self._texts[spoken],
             view=self.view,
@@ -312,6 +314,23 @@ class Renderer:
             **values,
         )
         return html.encode()
+
+    def fragment(self, name: str, lang: str | None, *, root: str = "", **context: Any) -> str:
+        """A piece of HTML for a host's own page, from `templates/`."""
+        spoken = self.language(lang)
+        return self._jinja.get_template(name).render(t=self._texts[spoken], view=self.view, root=root, **context)
+
+    def mail(self, name: str, lang: str | None, **context: Any) -> tuple[str, str]:
+        """Plain text and HTML of a service mail, from `templates/mail/`."""
+        spoken = self.language(lang)
+        values = {"t": self._texts[spoken], "view": self.view, **context}
+        text = make_text_environment().get_template(f"mail/{name}.txt").render(**values)
+        html = self._jinja.get_template(f"mail/{name}.html").render(**values)
+        return text.strip() + "\n", html
+
+    def say(self, text: Text, lang: str | None) -> str:
+        """One of several translations, else the first that the site speaks."""
+        return one_line(self._say(text, self.language(lang)))
 
     def _settings(
         self, texts: Texts, *, root: str, state: State, token: str, next: str, saved: bool = False
@@ -585,6 +604,15 @@ class Renderer:
         in the database can do nothing but look wrong.
         """
         lang = body["language"] if body["language"] in languages() else self.view.languages[0]
+        if body.get("kind") == "newsletter":
+            form = f'<!DOCTYPE html><html lang="{escape(lang)}"><meta charset="utf-8"><title>{escape(lang)}</title>'
+            shown = self._jinja.get_template("notice_newsletter.html").render(
+                t=load_texts(lang),
+                body=body,
+                own_css=Markup(_NOTICE_CSS),  # noqa: S704  a constant
+                form=form + body["html"],
+            )
+            return shown.encode()
         html = self._jinja.get_template("notice.html").render(
             t=load_texts(lang),
             body=body,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import DateTime, MetaData, String
 from sqlalchemy import Table as SATable
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import SQLModel
@@ -32,9 +36,32 @@ class Table(SQLModel, registry=registry(metadata=metadata)):
     """The base of our tables, on `metadata` of our own."""
 
 
+def after_fork(owner: object, method: str) -> None:
+    """Call a method of `owner` in every forked child, for as long as it lives: locks and connections stay behind."""
+    known = weakref.ref(owner)
+
+    def call() -> None:
+        found = known()
+        if found is not None:
+            getattr(found, method)()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
 def table_of(model: type[Table]) -> SATable:
     """The SQLAlchemy table behind a model, for statements that skip the ORM."""
     return cast("SATable", cast("Any", model).__table__)
+
+
+def insert_new(connection: Connection, into: SATable) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that leaves rows alone which are there already."""
+    return insert_into(connection, into).on_conflict_do_nothing()
+
+
+def insert_into(connection: Connection, into: SATable) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of the dialect in use, which knows ON CONFLICT."""
+    return postgresql.insert(into) if connection.dialect.name == "postgresql" else sqlite.insert(into)
 
 
 class UTCDateTime(TypeDecorator[datetime]):

@@ -12,25 +12,22 @@ import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol
-from urllib.parse import parse_qsl
 
 from limits import parse as parse_limit
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
-from starlette.datastructures import Headers
-from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from consentkit.afgemeld import Afgemeld, Links
 from consentkit.choice import (
     Answer,
     Decision,
-    State,
     answer,
     choice_header,
     expiring,
@@ -40,16 +37,18 @@ from consentkit.choice import (
 )
 from consentkit.errors import ChoiceRefused, EvidenceUnavailable
 from consentkit.evidence import ConsentEvent, Evidence, Notice
+from consentkit.newsletter import Newsletter
+from consentkit.settings import Settings
 from consentkit.tokens import Tokens
 from consentkit.web import notices
 from consentkit.web.body import accepts_gzip
+from consentkit.web.forms import read_fields, same_origin
 from consentkit.web.inserts import safe_next
+from consentkit.web.newsletter import NewsletterPages, forget_key
 from consentkit.web.site import Site
+from consentkit.web.visit import HEADERS, PAGE_HEADERS, Visit
 
 log = logging.getLogger("consentkit")
-
-MAX_BODY = 16 * 1024
-"""A choice is a few hundred bytes; more is not a choice."""
 
 POSTS_PER_CLIENT = "600/minute"
 """A whole school can stand behind one address; this stops a script, not a class."""
@@ -58,19 +57,6 @@ _NEEDS_NOTICE = frozenset(Decision) - {Decision.WITHDRAW}
 """Taking everything back answers no question: it may come from any page, at any time (GDPR art. 7(3))."""
 
 _SAFE = {"GET", "HEAD"}
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "same-origin",  # with no-referrer, forms of these pages would come from "null"
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex",
-}
-_PAGE_HEADERS = _HEADERS | {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
-    ),
-    "X-Frame-Options": "DENY",
-}
 
 
 class Kit(Protocol):
@@ -78,32 +64,16 @@ class Kit(Protocol):
 
     tokens: Tokens
     evidence: Evidence
+    afgemeld: Afgemeld
+    newsletter: Newsletter
+    settings: Settings
+
+    @property
+    def links(self) -> Links: ...
 
     def find_site(self, host: str) -> Site | None: ...
     def now(self) -> datetime: ...
     def healthy(self) -> Mapping[str, bool]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    """One request to one of our routes."""
-
-    request: Request
-    site: Site
-    lang: str
-    value: str | None
-    state: State
-
-    @property
-    def root(self) -> str:
-        return str(self.request.scope.get("root_path", ""))
-
-    def url(self, route: str) -> str:
-        return f"{self.root}{self.site.settings.prefix}/{route}"
-
-    @property
-    def wants_json(self) -> bool:
-        return "application/json" in self.request.headers.get("accept", "")
 
 
 class Pages:
@@ -118,7 +88,8 @@ class Pages:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._limit = parse_limit(POSTS_PER_CLIENT)
         self._started = kit.now()
-        self._routes: dict[str, tuple[set[str], Callable[[_Visit], Awaitable[Response]]]] = {
+        self._newsletter = NewsletterPages(kit, self._page)
+        self._routes: dict[str, tuple[set[str], Callable[[Visit], Awaitable[Response]]]] = {
             "choice": ({"POST"}, self._choice),
             "settings": (_SAFE, self._settings),
             "cookies": (_SAFE, self._statement),
@@ -132,7 +103,8 @@ class Pages:
         request = Request(scope, receive)
         site = self._kit.find_site(request.headers.get("host", ""))
         if site is None:
-            await Response("Not configured for this host.", 421, _HEADERS)(scope, receive, send)
+            forget_key(scope)
+            await Response("Not configured for this host.", 421, HEADERS)(scope, receive, send)
             return
         visit = self._visit(request, site)
         try:
@@ -145,15 +117,15 @@ class Pages:
             response = self._message(visit, "unavailable", 503)
         await response(scope, receive, send)
 
-    def _visit(self, request: Request, site: Site) -> _Visit:
+    def _visit(self, request: Request, site: Site) -> Visit:
         header = request.headers.get("cookie", "")
         value = find(header, site.flow.cookie) if header else None
         sent = signal(request.scope["headers"])
         state = site.choices.state(value, signal=sent, today=self._kit.now().date())
         wanted = request.query_params.get("lang") or request.headers.get("accept-language", "").partition(",")[0]
-        return _Visit(request, site, site.inserts.language(wanted.strip().lower()), value, state)
+        return Visit(request, site, site.inserts.language(wanted.strip().lower()), value, state)
 
-    async def _route(self, visit: _Visit) -> Response:
+    async def _route(self, visit: Visit) -> Response:
         path = visit.request.scope["path"].removeprefix(visit.root)
         method = visit.request.method
         if path == "/.well-known/gpc.json":
@@ -161,6 +133,8 @@ class Pages:
         name = path.removeprefix(visit.site.settings.prefix).strip("/")
         if name.startswith("static/") and method in _SAFE:
             return self._asset(visit, name.removeprefix("static/"))
+        if (response := await self._newsletter.answer(visit, name)) is not None:
+            return response
         methods, handle = self._routes.get(name, (_SAFE, None))
         if handle is None:
             return self._message(visit, "not_found", 404)
@@ -172,13 +146,12 @@ class Pages:
 
     # -- the choice ---------------------------------------------------------------------------------------------
 
-    async def _choice(self, visit: _Visit) -> Response:
+    async def _choice(self, visit: Visit) -> Response:
         request, now = visit.request, self._kit.now()
-        _same_origin(request, secure=visit.site.flow.secure)
-        client = request.client.host if request.client else "unknown"
-        if not self._limiter.hit(self._limit, client):
+        same_origin(request, secure=visit.site.flow.secure)
+        if not self._limiter.hit(self._limit, visit.client):
             raise ChoiceRefused("too_many", status=429)
-        fields = await _fields(request)
+        fields = await read_fields(request)
         decision = _decision(fields)
         back = _back(fields, default=visit.url("settings"))
         shown, notice = self._answered_notice(visit, fields, decision, now)
@@ -200,7 +173,7 @@ class Pages:
         return response
 
     def _answered_notice(
-        self, visit: _Visit, fields: list[tuple[str, str]], decision: Decision, now: datetime
+        self, visit: Visit, fields: list[tuple[str, str]], decision: Decision, now: datetime
     ) -> tuple[notices.Shown | None, Notice]:
         """The question this is an answer to. Withdrawing needs none."""
         if decision not in _NEEDS_NOTICE:
@@ -216,7 +189,7 @@ class Pages:
 
     async def _record(
         self,
-        visit: _Visit,
+        visit: Visit,
         result: Answer,
         *,
         notice: Notice,
@@ -253,9 +226,9 @@ class Pages:
                 raise ChoiceRefused("unavailable", status=503) from None
             log.exception("a refusal or withdrawal was honoured but could not be kept")
 
-    def _answered(self, visit: _Visit, result: Answer, back: str) -> Response:
+    def _answered(self, visit: Visit, result: Answer, back: str) -> Response:
         if not visit.wants_json:
-            return RedirectResponse(back, 303, _HEADERS)
+            return RedirectResponse(back, 303, HEADERS)
         policy = visit.site.policy
         withdrawn = [service for p in policy.purposes if p.id in result.withdrawn for service in p.services]
         clear: dict[str, list[str]] = {"local": [], "session": [], "indexeddb": []}
@@ -269,9 +242,9 @@ class Pages:
             "reload": bool(result.withdrawn),
             "receipt": result.record_id if result.choice.record_id else None,
         }
-        return JSONResponse(body, 200, _HEADERS)
+        return JSONResponse(body, 200, HEADERS)
 
-    def _cookies(self, visit: _Visit, result: Answer, back: str) -> list[bytes]:
+    def _cookies(self, visit: Visit, result: Answer, back: str) -> list[bytes]:
         site = visit.site
         kept = choice_header(
             site.flow.cookie,
@@ -288,34 +261,34 @@ class Pages:
 
     # -- pages --------------------------------------------------------------------------------------------------
 
-    async def _settings(self, visit: _Visit) -> Response:
+    async def _settings(self, visit: Visit) -> Response:
         query = visit.request.query_params
         back = safe_next(query.get("next", "")) or f"{visit.url('settings')}?saved=1&lang={visit.lang}"
         return self._page(visit, "settings", saved="saved" in query, next=back, token=self._token(visit))
 
-    async def _statement(self, visit: _Visit) -> Response:
+    async def _statement(self, visit: Visit) -> Response:
         return self._page(visit, "cookies", since=self._started)
 
-    def _page(self, visit: _Visit, name: str, *, status: int = 200, **context: Any) -> Response:
+    def _page(self, visit: Visit, name: str, *, status: int = 200, **context: Any) -> Response:
         body = visit.site.renderer.page(name, visit.lang, root=visit.root, state=visit.state, **context)
-        return Response(body, status, _PAGE_HEADERS, "text/html; charset=utf-8")
+        return Response(body, status, PAGE_HEADERS, "text/html; charset=utf-8")
 
-    def _message(self, visit: _Visit, reason: str, status: int) -> Response:
+    def _message(self, visit: Visit, reason: str, status: int) -> Response:
         texts = visit.site.renderer.texts(visit.lang)
         if visit.wants_json:
-            return JSONResponse({"error": reason, "message": texts.error(reason)}, status, _HEADERS)
+            return JSONResponse({"error": reason, "message": texts.error(reason)}, status, HEADERS)
         response = self._page(visit, "message", status=status, reason=reason)
         if status == 429:
             response.headers["Retry-After"] = "60"
         return response
 
-    def _token(self, visit: _Visit) -> str:
+    def _token(self, visit: Visit) -> str:
         return notices.issue(self._kit.tokens, visit.site.notices[visit.lang].hash, now=self._kit.now())
 
-    async def _notice(self, visit: _Visit) -> Response:
-        return JSONResponse({"notice": self._token(visit)}, 200, _HEADERS)
+    async def _notice(self, visit: Visit) -> Response:
+        return JSONResponse({"notice": self._token(visit)}, 200, HEADERS)
 
-    async def _receipt(self, visit: _Visit) -> Response:
+    async def _receipt(self, visit: Visit) -> Response:
         """The visitor's own record: what the cookie says, and the events that prove it."""
         state, site = visit.state, visit.site
         body: dict[str, Any] = {
@@ -336,13 +309,13 @@ class Pages:
             for digest in {event.notice_hash for event in events}:
                 found = await asyncio.to_thread(self._kit.evidence.notice, digest)
                 body["notices"][digest] = json.loads(found.body) if found else None
-        return JSONResponse(body, 200, _HEADERS | {"Content-Disposition": 'inline; filename="consent-receipt.json"'})
+        return JSONResponse(body, 200, HEADERS | {"Content-Disposition": 'inline; filename="consent-receipt.json"'})
 
-    async def _health(self, visit: _Visit) -> Response:
+    async def _health(self, visit: Visit) -> Response:
         checks = await asyncio.to_thread(self._kit.healthy)
-        return JSONResponse(dict(checks), 200 if all(checks.values()) else 503, _HEADERS)
+        return JSONResponse(dict(checks), 200 if all(checks.values()) else 503, HEADERS)
 
-    def _asset(self, visit: _Visit, name: str) -> Response:
+    def _asset(self, visit: Visit, name: str) -> Response:
         found = visit.site.renderer.asset(name)
         if found is None:
             return self._message(visit, "not_found", 404)
@@ -357,9 +330,9 @@ class Pages:
             headers["Content-Encoding"] = "gzip"
         return Response(body, 200, headers, media_type)
 
-    def _gpc(self, visit: _Visit) -> Response:
+    def _gpc(self, visit: Visit) -> Response:
         if not visit.site.settings.gpc:
-            return Response("Not Found", 404, _HEADERS)
+            return Response("Not Found", 404, HEADERS)
         body = {"gpc": True, "lastUpdate": self._started.date().isoformat()}
         return JSONResponse(body, 200, {"Cache-Control": "public, max-age=86400"})
 
@@ -368,51 +341,6 @@ class Pages:
 def _gzipped(body: bytes) -> bytes:
     """An asset as it goes out; done once, since consentkit stands outside the app's own compressor."""
     return gzip.compress(body, 9, mtime=0)
-
-
-def _same_origin(request: Request, *, secure: bool) -> None:
-    """Refuse what another site's page sends. A client without either header is no browser."""
-    sent = request.headers.get("sec-fetch-site")
-    if sent is not None:
-        allowed = sent in ("same-origin", "none")
-    else:
-        origin = request.headers.get("origin")
-        host = request.headers.get("host", "")
-        allowed = origin in (None, f"https://{host}") or (origin == f"http://{host}" and not secure)
-    if not allowed:
-        raise ChoiceRefused("cross_site", status=403)
-
-
-async def _fields(request: Request) -> list[tuple[str, str]]:
-    """The form's fields, of at most `MAX_BODY` bytes in all."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        raise ChoiceRefused("wrong_type", status=415)
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > MAX_BODY:
-        raise ChoiceRefused("too_large", status=413)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise ChoiceRefused("too_large", status=413)
-    if media_type == "application/x-www-form-urlencoded":
-        try:
-            return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
-        except ValueError as error:
-            raise ChoiceRefused("too_large", status=413) from error
-    return await _multipart(request.headers, bytes(body))
-
-
-async def _multipart(headers: Headers, body: bytes) -> list[tuple[str, str]]:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    try:
-        form = await Request({"type": "http", "headers": headers.raw}, receive).form(max_files=0, max_fields=200)
-    except MultiPartException as error:
-        raise ChoiceRefused("wrong_type", status=400) from error
-    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
 
 
 def _decision(fields: list[tuple[str, str]]) -> Decision:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,10 +14,8 @@ from starlette.testclient import TestClient
 from turbohtml import parse
 
 from demo_site import app as app_module
-from demo_site.site import build
+from demo_site.site import CONFIG, build
 
-ROOT = Path(__file__).parents[2]
-KEYS = "mZ5v8Kq1Xr4Wt7Lb0Ny3Hc6Jd9Fg2Sa-P-one-for-the-tests"
 PAGES = (
     "/", "/over", "/ouders", "/nieuws", "/nieuws?vanaf=3", "/nieuws/muziekles", "/film", "/contact", "/resultaten",
     "/archief", "/privacyverklaring", "/en", "/teller", "/weg", "/storing",
@@ -33,8 +26,8 @@ LOADS = ("src", "srcset", "href", "data", "poster", "action")
 @pytest.fixture
 def visitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setattr(app_module, "PAUSE_SECONDS", 0)
-    environ = {"CONSENTKIT_SECRET_KEYS": KEYS, "CONSENTKIT_DATABASE_URL": f"sqlite:///{tmp_path}/demo.db"}
-    app, _ = build(port=8000, environ=environ)
+    config = Path(shutil.copy(CONFIG, tmp_path))
+    app, _ = build(port=8000, config=config, environ={})
     with TestClient(app, base_url="http://127.0.0.1:8000", headers={"Origin": "http://127.0.0.1:8000"}) as client:
         yield client
 
@@ -123,52 +116,6 @@ def test_the_page_of_counts_starts_a_column_at_each_choice(visitor: TestClient) 
     assert re.findall(r'<th scope="col">(.*?)</th>', visitor.get("/teller").text) == [
         "Host", "vóór een keuze", "na keuze 1", "na keuze 2",
     ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`python -m demo_site` in a process of its own, ended with Ctrl-C."""
-    folder = tmp_path_factory.mktemp("demo")
-    environ = os.environ | {
-        "CONSENTKIT_SECRET_KEYS": KEYS,
-        "CONSENTKIT_DATABASE_URL": f"sqlite:///{folder}/demo.db",
-    }
-    port = free_pair()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "demo_site", "--port", str(port)],
-        cwd=ROOT,
-        env=environ,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    base = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(200):
-            try:
-                httpx2.get(base)
-                break
-            except httpx2.TransportError:
-                assert process.poll() is None, "the demo did not start"
-                time.sleep(0.1)
-        yield base
-    finally:
-        process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert f"{base}/teller" in told
-    assert told.rstrip().endswith("Stopped.")
-
-
-def free_pair() -> int:
-    """A port that is free, and so is the next."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = first.getsockname()[1]
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def counts(page: Page, base: str) -> list[list[int]]:

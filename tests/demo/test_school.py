@@ -14,6 +14,7 @@ from demo_site import __main__ as command
 from demo_site import app
 from demo_site.app import PAUSE, school
 from demo_site.outside import MOST_PHASES, Ledger, outside
+from tests.demo.conftest import free_ports
 
 PAGES = ("/", "/over", "/ouders", "/nieuws", "/nieuws/muziekles", "/film", "/contact", "/resultaten", "/archief")
 
@@ -112,11 +113,12 @@ def test_the_counters_can_be_set_to_zero_and_stay_bounded(ledger: Ledger, visito
     assert ledger.phases == [{}]
 
 
-def test_a_taken_port_is_told_with_a_way_out(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_taken_port_is_told_with_a_way_out(capsys: pytest.CaptureFixture[str], place: int) -> None:
+    port = free_ports()
+    with socket.create_server(("127.0.0.1", port + place)):
         assert command.main(port) == 2
 
-    assert f"the ports {port} and {port + 1}" in (told := capsys.readouterr().err)
+    assert f"the ports {port} and {port + 1}, and {port + 2} for its mail" in (told := capsys.readouterr().err)
+    assert f"{port + place} is taken" in told
     assert "make demo PORT=" in told

@@ -157,7 +157,7 @@ def test_before_the_upgrade_events_wait_in_the_journal(postgres_url: str, tmp_pa
     evidence = Evidence(store, journal=tmp_path / "journal", patience=5.0, retry=0.1)
 
     assert evidence.record_sync(make_event(), NOTICE) is Durability.JOURNAL
-    assert store.upgrade() == ["v0_1_0_01_evidence"]
+    assert store.upgrade()[0] == "v0_1_0_01_evidence"
 
     wait_until(lambda: not evidence.journal_waiting)
     assert len(stored(evidence)) == 1

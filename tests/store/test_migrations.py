@@ -12,15 +12,18 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from consentkit import evidence
+from consentkit import evidence, newsletter
 from consentkit.errors import ForeignTables, SchemaOutdated
 from consentkit.evidence.tables import notices
 from consentkit.store import SCHEMA, Store, metadata, migrations
 
+REVISIONS = ["v0_1_0_01_evidence", "v0_2_0_01_newsletter"]
+
 
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
-    assert evidence.Evidence is not None  # its tables are declared
+    assert evidence.Evidence is not None  # their tables are declared
+    assert newsletter.Newsletter is not None
     store = Store(database_url)
     yield store
     store.close()
@@ -33,7 +36,7 @@ def tables(connection: Connection) -> set[str]:
 def test_from_empty_to_newest_gives_exactly_the_models(store: Store) -> None:
     done = store.upgrade()
 
-    assert done == ["v0_1_0_01_evidence"]
+    assert done == REVISIONS
     options = {"version_table": migrations.VERSION_TABLE, "compare_type": True}
     with store.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts=options)
@@ -48,7 +51,7 @@ def test_from_newest_to_empty_leaves_only_the_version_table(store: Store) -> Non
 
     with store.engine.connect() as connection:
         assert tables(connection) == {migrations.VERSION_TABLE}
-    assert store.upgrade() == ["v0_1_0_01_evidence"]
+    assert store.upgrade() == REVISIONS
 
 
 def test_another_applications_tables_are_left_alone(store: Store) -> None:
@@ -119,7 +122,7 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(store: Store) -> No
 
 def test_a_sqlite_file_is_made_and_upgraded_by_its_first_use(tmp_path) -> None:
     store = Store(f"sqlite:///{tmp_path}/x.db")
-    assert store.pending() == ["v0_1_0_01_evidence"]
+    assert store.pending() == REVISIONS
 
     with store.read() as connection:
         assert connection.execute(notices.select()).all() == []

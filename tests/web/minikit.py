@@ -133,6 +133,7 @@ class MiniKit:
     inserts: Callable[[View], Fill] = inserts
     tokens: Tokens = field(default_factory=lambda: Tokens([b"k" * 32]))
     seen: list[View] = field(default_factory=list)
+    started: bool = False
 
     def __post_init__(self) -> None:
         self.policy = Policy.build(
@@ -168,6 +169,9 @@ class MiniKit:
 
     def today(self) -> date:
         return TODAY
+
+    def start(self) -> None:
+        self.started = True
 
     async def pages(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})

@@ -103,6 +103,7 @@ def test_what_is_not_http_gets_the_servers_own_send(kit: MiniKit, kind: str) -> 
     scope = {"type": kind, "path": "/privacy/settings", "headers": []} if kind == "websocket" else {"type": kind}
     asyncio.run(kit.wrap(app)(scope, receive, send))
     assert given == [receive, send]
+    assert kit.started is (kind == "lifespan")  # waiting mail goes out when the app starts
 
 
 def test_header_names_in_any_case_are_understood(kit: MiniKit) -> None:

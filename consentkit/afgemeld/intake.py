@@ -1,0 +1,333 @@
+"""Opt-outs that come in by mail: one message, or the unread ones of a mailbox.
+
+A token in the address it was sent to (`afmelden+…@`), or in its subject, says who leaves what. Nothing else of a
+message is believed, since anybody can write any `From`. Only headers are read, and no address or token is ever logged.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import logging
+import re
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, BinaryIO, Final
+from urllib.parse import unquote, urlsplit
+
+from consentkit.afgemeld.entries import Reason, Suppression
+from consentkit.afgemeld.ledger import Afgemeld
+from consentkit.afgemeld.links import SHORT_TOKEN, Leaving, Links
+from consentkit.errors import AfgemeldUnavailable, ConsentKitError, SettingsError, TokenError
+
+if TYPE_CHECKING:
+    from imap_tools import BaseMailBox
+
+log = logging.getLogger("consentkit.afgemeld")
+
+MAX_MESSAGE: Final = 1024 * 1024
+"""How much of a message is looked at; its headers are far within it."""
+
+CHANNEL: Final = "mailto"
+
+_MAX_TOKENS = 20
+_MAX_SUBJECT = 2_000
+_SENT_TO = (
+    "to",
+    "cc",
+    "delivered-to",
+    "x-delivered-to",
+    "x-original-to",
+    "envelope-to",
+    "x-envelope-to",
+    "x-envelope-recipient",
+)
+_LONG_TOKEN = re.compile(r"(?<![A-Za-z0-9_.-])[A-Za-z0-9_-]{44,250}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+_HEAD_END = re.compile(rb"(?:\A|\n)\r?\n")
+_FOLD = re.compile(r"\r?\n[ \t]+")
+_BY_MACHINE = frozenset({"bulk", "junk", "list", "auto_reply"})
+
+Headers = Mapping[str, Sequence[str]]
+
+
+class Outcome(StrEnum):
+    """What became of a message."""
+
+    TAKEN = "taken"
+    KNOWN = "known"
+    IGNORED = "ignored"
+    FORGED = "forged"
+    UNCLEAR = "unclear"
+
+
+_SENTENCES: Final = {
+    Outcome.TAKEN: "taken: who sent it gets no such mail any more",
+    Outcome.KNOWN: "known: it was taken before",
+    Outcome.IGNORED: "ignored: it is an automatic reply or a bounce",
+    Outcome.FORGED: "forged: a token in it is not ours or was changed; nothing changed, and a person should look at it",
+    Outcome.UNCLEAR: "unclear: it holds no token, so nobody can tell who wrote it; a person should look at it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a message. It names nobody.
+
+    Args:
+        new: how many suppressions it added.
+    """
+
+    outcome: Outcome
+    new: int = 0
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether somebody should read the message."""
+        return self.outcome in (Outcome.FORGED, Outcome.UNCLEAR)
+
+    def __str__(self) -> str:
+        return _SENTENCES[self.outcome]
+
+
+class MailboxUnavailable(ConsentKitError):
+    """The mailbox with opt-outs can't be read now; what is in it stays unread."""
+
+
+def intake(ledger: Afgemeld, links: Links, lists: Sequence[str], raw: bytes, clock: Callable[[], datetime]) -> Result:
+    """Take one message: everybody whose token it was sent to leaves what the token names.
+
+    Args:
+        lists: the lists there are; a short token of one that is gone leaves all marketing.
+        raw: the message as bytes; what follows the first megabyte is not looked at.
+
+    Raises:
+        AfgemeldUnavailable: it could not be stored; nothing changed, so keep the message and try again.
+    """
+    head = _headers(raw[:MAX_MESSAGE])
+    if _automatic(head):
+        return Result(Outcome.IGNORED)
+    leaving, forged = _leaving(head, links, tuple(lists))
+    if leaving:
+        with ledger.changing() as change:
+            new = change.add([_suppression(one, clock()) for one in leaving])
+        return Result(Outcome.TAKEN if new else Outcome.KNOWN, new)
+    return Result(Outcome.FORGED if forged else Outcome.UNCLEAR)
+
+
+def read_message(stream: BinaryIO) -> bytes:
+    """One message from a pipe: the first megabyte is kept, and the rest read away.
+
+    A mail server that can't write all of it takes the delivery for failed.
+    """
+    kept = stream.read(MAX_MESSAGE)
+    while stream.read(MAX_MESSAGE):
+        pass
+    return kept
+
+
+def _suppression(leaving: Leaving, at: datetime) -> Suppression:
+    return Suppression(leaving.digest, leaving.key_id, leaving.scope, Reason.REPLY, CHANNEL, at)
+
+
+def _headers(raw: bytes) -> Headers:
+    """The headers by their names in lower case, unfolded.
+
+    The library's parser takes the first line that it does not like for the end of the headers, which would hide an
+    opt-out behind a stray byte.
+    """
+    found: dict[str, list[str]] = {}
+    head = _HEAD_END.split(raw, maxsplit=1)[0].decode("ascii", "replace")
+    for line in _FOLD.sub(" ", head).split("\n"):
+        name, _, value = line.partition(":")
+        found.setdefault(name.strip().lower(), []).append(value.strip())
+    return found
+
+
+def _automatic(head: Headers) -> bool:
+    """Whether a machine wrote it (RFC 3834 section 2, RFC 3464, and what older software sends)."""
+    submitted = _first(head, "auto-submitted").partition(";")[0].strip().lower()
+    return (
+        submitted not in ("", "no")
+        or _first(head, "precedence").strip().lower() in _BY_MACHINE
+        or re.sub(r"\s", "", _first(head, "return-path")) == "<>"
+        or _first(head, "content-type").partition(";")[0].strip().lower() == "multipart/report"
+    )
+
+
+def _leaving(head: Headers, links: Links, lists: tuple[str, ...]) -> tuple[list[Leaving], bool]:
+    """Everybody that a genuine token names, and whether there was one that is not genuine."""
+    short = (found.lower() for name in _SENT_TO for value in head.get(name, ()) for found in SHORT_TOKEN.findall(value))
+    long = _LONG_TOKEN.findall(_decoded(_first(head, "subject")[:_MAX_SUBJECT]))
+    tokens = [*_distinct(short), *_distinct(long)]
+    found: dict[tuple[bytes, str], Leaving] = {}
+    for token in tokens:
+        try:
+            one = links.read(token) if "." in token else links.read_short(token, lists)
+        except TokenError:
+            continue
+        found.setdefault((one.digest, one.scope), one)
+    return list(found.values()), bool(tokens)
+
+
+def _distinct(tokens: Iterable[str]) -> list[str]:
+    """The first of them, each once: somebody who fills a header with thousands gets no further."""
+    return list(dict.fromkeys(tokens))[:_MAX_TOKENS]
+
+
+def _first(head: Headers, name: str) -> str:
+    return next(iter(head.get(name, ())), "")
+
+
+def _decoded(text: str) -> str:
+    try:
+        return str(make_header(decode_header(text)))
+    except (HeaderParseError, LookupError, ValueError):
+        return text
+
+
+# -- a mailbox ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxReport:
+    """What became of the unread messages of a mailbox, as counts.
+
+    Args:
+        outcomes: how many of each. failed: how many could not be handled; they stay unread.
+    """
+
+    outcomes: dict[Outcome, int]
+    failed: int = 0
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether somebody should look into the mailbox."""
+        return bool(self.failed or self.outcomes[Outcome.FORGED] or self.outcomes[Outcome.UNCLEAR])
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
+        return f"{counts}, {self.failed} failed"
+
+
+def intake_mailbox(
+    ledger: Afgemeld,
+    links: Links,
+    lists: Sequence[str],
+    url: str,
+    clock: Callable[[], datetime],
+    *,
+    user: str,
+    password: str,
+    context: ssl.SSLContext | None = None,
+) -> MailboxReport:
+    """Take every unread message of a mailbox; blocks.
+
+    A message is marked as read when what it asks is stored; where it needs a person, as flagged too. What can't be
+    handled stays unread, and the rest goes on.
+
+    Args:
+        url: `imaps://host:993/INBOX`; `imap://` for this machine only.
+        context: which certificates are trusted; default: those that the system trusts.
+
+    Raises:
+        SettingsError: the url can't be used, or imap-tools is not installed.
+        MailboxUnavailable: the server is away or lets us not in.
+        AfgemeldUnavailable: the table can't be written; the messages that are left stay unread.
+    """
+    outcomes = dict.fromkeys(Outcome, 0)
+    failed = 0
+    with _opened(url, user, password, context) as mailbox:
+        for uid in mailbox.uids("UNSEEN"):
+            try:
+                result = intake(ledger, links, lists, _fetched(mailbox, uid), clock)
+                mailbox.flag([uid], ["\\Seen", "\\Flagged"] if result.needs_a_person else ["\\Seen"], True)
+            except (AfgemeldUnavailable, OSError, imaplib.IMAP4.abort):
+                raise
+            except Exception as error:  # one message that nobody foresaw must not hold up the others
+                log.error("a message could not be handled (%s); it stays unread", type(error).__name__)
+                failed += 1
+                continue
+            outcomes[result.outcome] += 1
+    return MailboxReport(outcomes, failed)
+
+
+def _fetched(mailbox: BaseMailBox, uid: str) -> bytes:
+    """The message as bytes, unmarked, and no more of it than is looked at."""
+    answer, parts = mailbox.client.uid("FETCH", uid, f"(BODY.PEEK[]<0.{MAX_MESSAGE}>)")
+    found = [part[1] for part in parts if isinstance(part, tuple)]
+    if answer != "OK" or not found:
+        raise LookupError("the server did not give the message")
+    return bytes(found[0])
+
+
+@contextmanager
+def _opened(url: str, user: str, password: str, context: ssl.SSLContext | None) -> Iterator[BaseMailBox]:
+    secure, host, port, folder = _server(url)
+    try:
+        from imap_tools import ImapToolsError, MailBox, MailBoxUnencrypted  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        problem = "reading a mailbox needs imap-tools: run `pip install 'consentkit[imap]'`"
+        raise SettingsError([problem], source="--mailbox") from error
+    mailbox: BaseMailBox | None = None
+    try:
+        mailbox = (
+            MailBox(host, port, timeout=30, ssl_context=context or ssl.create_default_context())
+            if secure
+            else MailBoxUnencrypted(host, port, timeout=30)
+        )
+        log_in = mailbox.login if (user + password).isascii() else mailbox.login_utf8
+        log_in(user, password, initial_folder=folder)
+        yield mailbox
+    except ssl.SSLError as error:
+        raise MailboxUnavailable("the connection to the mailbox could not be encrypted, or not verified") from error
+    except (OSError, EOFError, imaplib.IMAP4.abort) as error:
+        raise MailboxUnavailable("the server of the mailbox can't be reached, or was lost") from error
+    except (ImapToolsError, imaplib.IMAP4.error) as error:
+        raise MailboxUnavailable("the mailbox can't be opened: check the user, the password and the folder") from error
+    finally:
+        if mailbox is not None:
+            _let_go(mailbox)
+
+
+def _let_go(mailbox: BaseMailBox) -> None:
+    try:
+        mailbox.client.logout()
+    except Exception as error:  # the work is done by then
+        log.debug("the mailbox was not left politely (%s)", type(error).__name__)
+
+
+def _server(url: str) -> tuple[bool, str, int, str]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise SettingsError([f"the url {_WRITE}"], source="--mailbox") from None
+    folder = unquote(parts.path.lstrip("/")) or "INBOX"
+    if parts.username is not None or parts.password is not None:
+        problem = (
+            "a user and password in a url are shown to everybody: set CONSENTKIT_IMAP_USER and CONSENTKIT_IMAP_PASSWORD"
+        )
+    elif parts.scheme not in ("imaps", "imap") or not host or parts.query or parts.fragment or not folder.isprintable():
+        problem = f"the url {_WRITE}"
+    elif parts.scheme == "imap" and not _loopback(host):
+        problem = "imap:// would send the password in clear: write imaps:// (imap is for this machine only)"
+    else:
+        secure = parts.scheme == "imaps"
+        return secure, host, port or (993 if secure else 143), folder
+    raise SettingsError([problem], source="--mailbox")
+
+
+_WRITE: Final = "must be as in imaps://mail.example:993/INBOX"
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,72 @@
+"""The tables of the ledger. No foreign key leads to or from `afgemeld`: it survives everything that is erased.
+
+`afgemeld` takes no UPDATE, and a DELETE only beside a row of `afgemeld_lift` that says why; triggers hold both.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Column, LargeBinary
+from sqlmodel import Field
+
+from consentkit.store import Table, UTCDateTime, table_of
+
+
+class AfgemeldRow(Table, table=True):
+    """One address that may not be written to, as a keyed digest, within one scope."""
+
+    __tablename__ = "afgemeld"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    digest: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    scope: str = Field(primary_key=True)
+    key_id: str
+    reason: str
+    channel: str
+    at: datetime = Field(sa_type=UTCDateTime)
+    mailing: str | None = None
+
+
+class LiftRow(Table, table=True):
+    """One row that left the table again, and why: a new confirmed opt-in, or two people and a reason."""
+
+    __tablename__ = "afgemeld_lift"
+
+    id: str = Field(primary_key=True)
+    digest: bytes = Field(sa_type=LargeBinary, index=True)
+    scope: str
+    key_id: str
+    at: datetime = Field(sa_type=UTCDateTime)
+    record_id: str | None = None
+    reason: str
+    by: str
+    second: str
+    was_reason: str
+    was_channel: str
+    was_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class KeyCheckRow(Table, table=True):
+    """Which keys the table was made with; the check proves a key without giving it away."""
+
+    __tablename__ = "key_check"
+
+    key_id: str = Field(primary_key=True)
+    check: str
+    at: datetime = Field(sa_type=UTCDateTime)
+
+
+class TombstoneRow(Table, table=True):
+    """How far this database has what the file of tombstones on one host says."""
+
+    __tablename__ = "tombstone"
+
+    file: str = Field(primary_key=True)
+    size: int = Field(sa_type=BigInteger)
+
+
+afgemeld = table_of(AfgemeldRow)
+lifts = table_of(LiftRow)
+key_checks = table_of(KeyCheckRow)
+tombstones = table_of(TombstoneRow)

@@ -1,0 +1,178 @@
+"""The service mails: which rows of the outbox say what, to whom. No promotion, no remote image, nothing measured."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import urllib.request
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from email.utils import parseaddr
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+
+from consentkit.afgemeld import Links, headers
+from consentkit.errors import ConsentKitError
+from consentkit.mail import Message
+from consentkit.newsletter.newsletter import Newsletter
+from consentkit.newsletter.outbox import Parcel
+from consentkit.newsletter.paper import Paper
+from consentkit.newsletter.tables import subscribers, subscriptions
+from consentkit.settings import is_local
+from consentkit.store import Store
+from consentkit.tokens import Use
+
+WEBHOOK_SECONDS = 15
+
+
+class _Straight(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the POST would become a GET that tells nothing, and be taken for done."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_Straight)
+
+
+class PartnerUnreachable(ConsentKitError):
+    """A partner could not be told that somebody withdrew; it is tried again."""
+
+
+class Letters:
+    """Writes what goes out.
+
+    Args:
+        newsletter: for links to preferences and parents. links: for unsubscribing.
+        unsubscribe: the mailbox that takes opt-outs by mail, if there is one.
+        secret: signs what partners are told.
+        clock: tells the time, aware.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        newsletter: Newsletter,
+        links: Callable[[], Links],
+        *,
+        unsubscribe: str | None,
+        secret: bytes,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._newsletter = newsletter
+        self._links = links
+        self._unsubscribe = unsubscribe
+        self._secret = secret
+        self._now = clock
+
+    def write(self, parcel: Parcel) -> Message | None:
+        """The message of a row, or None where the person or the request is gone."""
+        paper = self._newsletter.papers.get(parcel.site)
+        with self._store.read() as connection:
+            person = connection.execute(select(subscribers).where(subscribers.c.id == parcel.subscriber_id)).first()
+            asked = select(subscriptions.c.list).where(subscriptions.c.request_id == parcel.payload.get("request"))
+            requested = list(connection.execute(asked.order_by(subscriptions.c.list)).scalars())
+        if paper is None or person is None or person.address is None:
+            return None
+        requested.sort(key=lambda id: id != parcel.payload.get("list"))
+        topics = [paper.topics[id] for id in requested if id in paper.topics]
+        if "request" in parcel.payload and not topics:
+            return None
+        lang = parcel.payload["lang"]
+        digest = bytes(person.digest)
+        match parcel.kind:
+            case "confirm" | "parent":
+                values, to = self._asks(parcel, paper, digest), parcel.payload.get("to", person.address)
+                kept = json.loads(self._kept(parcel.payload["request"]))
+                values |= paper.agreed(topics, lang, measuring=kept["measuring"]) | {"young": kept["young"]}
+                values["list"] = paper.topic_view(topics[0], lang)
+                about = topics[0].id
+            case "welcome" | "already":
+                about, to = parcel.payload["list"], person.address
+                values = self._welcomes(parcel, paper, digest, to)
+            case "own_data":
+                about, to = next(iter(paper.topics)), person.address
+                token = self._newsletter.preferences_token(paper, digest, fresh=True)
+                values = {"link": paper.url(f"voorkeuren/{token}", lang=lang)}
+            case _:
+                return None
+        return self._message(parcel, paper, values, to=to, about=about)
+
+    def _kept(self, request: str) -> str:
+        with self._store.read() as connection:
+            query = select(subscriptions.c.request).where(subscriptions.c.request_id == request)
+            return connection.execute(query).scalars().first() or "{}"
+
+    def _asks(self, parcel: Parcel, paper: Paper, digest: bytes) -> dict[str, Any]:
+        request = parcel.payload["request"]
+        if parcel.kind == "parent":
+            token = self._newsletter.parent_token(paper, request, digest)
+        else:
+            token = paper.link(Use.CONFIRM, bytes.fromhex(request), self._now())
+        return {"link": paper.url(f"confirm/{token}", lang=parcel.payload["lang"])}
+
+    def _welcomes(self, parcel: Parcel, paper: Paper, digest: bytes, address: str) -> dict[str, Any]:
+        lang, records = parcel.payload["lang"], parcel.payload.get("records", {})
+        shown = [topic for topic in paper.topics.values() if topic.id in records]
+        about = paper.topics.get(parcel.payload["list"])
+        preferences = self._newsletter.preferences_token(paper, digest)
+        return {
+            **paper.agreed(shown, lang, measuring=bool(parcel.payload.get("measuring"))),
+            "records": records,
+            "when": paper.renderer.texts(lang).date(self._now().date()),
+            "list": paper.topic_view(about, lang) if about else {"title": parcel.payload["list"]},
+            "preferences_url": paper.url(f"voorkeuren/{preferences}", lang=lang),
+            "unsubscribe_url": self._leave(paper, address, parcel.payload["list"], lang),
+        }
+
+    def _leave(self, paper: Paper, address: str, list: str, lang: str | None) -> str:
+        return paper.url(f"afmelden/{self._links().token(address, list)}", lang=lang)
+
+    def _message(self, parcel: Parcel, paper: Paper, values: Mapping[str, Any], *, to: str, about: str) -> Message:
+        lang = paper.renderer.language(parcel.payload["lang"])
+        texts = paper.renderer.texts(lang)
+        text, html = paper.renderer.mail(parcel.kind, lang, **{"own": paper.site.controller, **values})
+        sender = paper.sender(about) or paper.sender(next(iter(paper.topics)))
+        domain = parseaddr(sender)[1].rpartition("@")[2]
+        title = values.get("list", {}).get("title", paper.site.name)
+        extra = {"Auto-Submitted": "auto-generated"}
+        if parcel.kind in ("welcome", "already"):
+            list = parcel.payload["list"]
+            mailto = self._links().mailto(self._unsubscribe, to, list) if self._unsubscribe else None
+            extra |= headers(self._leave(paper, to, list, None), mailto)
+        return Message(
+            sender=sender,
+            to=to,
+            subject=texts(f"mail.{parcel.kind}_subject", list=title, site=paper.site.name),
+            text=text,
+            html=html,
+            message_id=f"{parcel.id}@{domain}",
+            date=self._now(),
+            language=lang,
+            headers=extra,
+        )
+
+    def call(self, parcel: Parcel) -> None:
+        """Tell a partner that somebody withdrew (GDPR art. 19), as signed JSON.
+
+        Raises:
+            PartnerUnreachable: it did not answer 2xx.
+        """
+        url = str(parcel.payload["url"])
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not is_local(parts.hostname or ""):
+            raise PartnerUnreachable("a partner's webhook is not https, so nothing is told")
+        told = {"event": "withdrawn", "partner": parcel.payload["partner"], "address": parcel.payload["address"]}
+        body = json.dumps({**told, "id": parcel.id}, ensure_ascii=False).encode()
+        signature = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
+        sent = {"Content-Type": "application/json", "X-Consentkit-Signature": f"sha256={signature}"}
+        request = urllib.request.Request(url, body, sent)  # noqa: S310  # https, or this machine
+        try:
+            with _opener.open(request, timeout=WEBHOOK_SECONDS):
+                return
+        except (OSError, ValueError) as error:
+            raise PartnerUnreachable(f"a partner's webhook failed ({type(error).__name__})") from None

@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PORT ?= 8000
-JOBS ?= 2
+JOBS ?= 3
 TESTS ?= tests
 
 VENV := .venv

@@ -25,6 +25,9 @@ M = TypeVar("M", bound="Message[Any, Any]")
 REMEMBERED: Final = 20_000
 """How many released service messages are known by sight; each is sent within moments."""
 
+RESENT: Final = ("Resent-To", "Resent-Cc", "Resent-Bcc")
+"""Mailers send to these, where a message has them, instead of to `To`, `Cc` and `Bcc`."""
+
 _URI = re.compile(r"<(https?://[^<>\s]+)>")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
@@ -72,10 +75,13 @@ class Guard:
 
         Raises:
             Suppressed: it would reach somebody who left. It does not say whom.
-            UnguardedMail: it does not say what it is (strict), says it wrongly, or is marketing to several at once.
+            UnguardedMail: it does not say what it is (strict), says it wrongly, is marketing to several at once, or is
+                resent (RFC 5322 section 3.6.6): whom `Resent-To` names, and not `To`, would get it.
             AddressError: a recipient is no address.
             AfgemeldUnavailable: nobody can tell who left; nothing may be sent.
         """
+        if any(name in message for name in RESENT):
+            raise UnguardedMail(f"a message that is resent goes to others than its To says: take {RESENT[0]} off")
         cleared = self.clear(message.items(), _recipients(message) if recipients is None else recipients)
         if cleared.left_out:
             raise Suppressed(f"{cleared.left_out} recipient(s) of this message left; it was not sent")
@@ -163,7 +169,7 @@ class Guard:
         head = BytesHeaderParser().parsebytes(_HEAD_END.split(raw, maxsplit=1)[0] + b"\r\n\r\n")
         if any(name in head for name in OWN):
             raise UnguardedMail("a message went round the guard: send what Guard.release gives back")
-        message_id = str(head.get("Message-ID", ""))
+        message_id = "" if "List-Unsubscribe" in head else str(head.get("Message-ID", ""))  # a mailing is no service
         if message_id and self._released.knows(_sight(message_id, one) for one in recipients):
             self._ask(recipients, service=True)
         elif Stated.read(head.items()).marketing:

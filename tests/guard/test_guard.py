@@ -296,6 +296,21 @@ def test_a_message_to_nobody_or_to_no_address_is_refused(kit: ConsentKit) -> Non
         Guard(kit).release(mail(**NEWS), ["niemand"])
 
 
+@SUP_05
+@pytest.mark.parametrize("headers", [NEWS, SERVICE])
+@pytest.mark.parametrize("name", ["Resent-To", "resent-cc", "Resent-Bcc"])
+def test_a_message_that_smtplib_would_send_to_others_than_were_asked_about_is_refused(
+    kit: ConsentKit, headers: dict[str, str], name: str
+) -> None:
+    leave(kit, "weg@thuis.example", "mail")
+    message = mail(**headers)
+    message[name] = "weg@thuis.example"
+
+    for recipients in (None, ["ouder@thuis.example"]):
+        with pytest.raises(UnguardedMail, match="take Resent-To off"):
+            Guard(kit).release(message, recipients)
+
+
 def test_every_spelling_of_an_address_is_found(kit: ConsentKit) -> None:
     leave(kit, "ouder@thuis.example")
 
@@ -384,6 +399,20 @@ def test_the_watch_lets_nothing_by_to_another_reader_than_was_asked_about(kit: C
             with pytest.raises(UnguardedMail):
                 by_smtplib(mailbox, copied)
 
+    assert mailbox.messages == []
+
+
+@SUP_05
+def test_what_was_released_as_service_mail_and_became_a_mailing_after_that_is_not_sent(
+    kit: ConsentKit, mailbox: Mailbox
+) -> None:
+    guard = Guard(kit)
+    message = guard.release(mail(**SERVICE))
+    message["List-Unsubscribe"] = "<https://www.basisschool-de-linde.example/afmelden>"
+    leave(kit, "ouder@thuis.example", "marketing")
+
+    with guard.watch(), pytest.raises(UnguardedMail, match="no link to leave with"):
+        by_smtplib(mailbox, message)
     assert mailbox.messages == []
 
 

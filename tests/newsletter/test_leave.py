@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from consentkit.afgemeld import Reason
-from tests.newsletter.desk import JAN, LISTS, Desk
+from consentkit.afgemeld.ledger import Change
+from tests.newsletter.desk import AFGEMELD_KEY, JAN, LISTS, Desk
 from tests.newsletter.desk import desk as open_desk
 from tests.newsletter.test_sign_up import Inputs
 
@@ -210,3 +215,48 @@ def test_the_mailto_of_the_header_is_a_way_out_too(desk: Desk) -> None:
 
     assert desk.why_not() == "afgemeld"
     assert desk.kit.newsletter.counts() == {"nieuwsbrief": {"unsubscribed": 1}}
+
+
+@pytest.mark.checklist("SUP-03")
+def test_a_link_signed_by_a_newer_key_ends_what_an_older_key_holds(tmp_path: Path) -> None:
+    newer = "Bb8Lr8Yt5Hn3Gm6Fd1CaBv2k7Jw0uZ4t"
+    with open_desk(tmp_path) as before:
+        before.subscribe(lists="agenda")
+    with open_desk(tmp_path, afgemeld_keys=[newer, AFGEMELD_KEY]) as desk:
+        everything = urlsplit(desk.kit.unsubscribe_url(JAN)).path
+
+        assert desk.post(everything, **{"List-Unsubscribe": "One-Click"}).status_code == 200
+
+        assert desk.why_not(list="nieuwsbrief") == desk.why_not(list="agenda") == "afgemeld"
+        assert desk.events()[-1]["state"] == "withdrawn"
+        desk.post(everything, action="undo")
+        assert len(desk.mails()) == 1
+
+
+@pytest.mark.checklist("SUP-04")
+def test_who_leaves_while_a_confirmation_is_being_stored_has_left(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirms, leaves = threading.Event(), threading.Event()
+    seal = Change.seal
+    database = {"url": postgres_url}
+    with open_desk(tmp_path / "a", database=database) as here, open_desk(tmp_path / "b", database=database) as there:
+
+        def held(change: Change) -> None:
+            if change._ledger is here.kit.afgemeld:
+                confirms.set()
+                leaves.wait(0.5)  # as long as the other would need if nothing kept it waiting
+            seal(change)
+
+        here.ask()
+        here.mails()
+        monkeypatch.setattr(Change, "seal", held)
+        link, path = here.link("confirm"), urlsplit(there.kit.unsubscribe_url(JAN, list="nieuwsbrief")).path
+        with ThreadPoolExecutor() as pool:
+            confirmed = pool.submit(here.post, link)
+            assert confirms.wait(10)
+            left = there.post(path)
+            leaves.set()
+
+        assert (confirmed.result().status_code, left.status_code) == (200, 200)
+        assert here.why_not() == there.why_not() == "afgemeld"

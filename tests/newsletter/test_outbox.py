@@ -106,6 +106,20 @@ def test_a_mailbox_that_does_not_exist_is_given_up_and_told_without_its_name(
     assert mailbox.messages == []
 
 
+def test_a_server_that_refuses_us_and_not_the_mailbox_keeps_the_mail_waiting(
+    kit: ConsentKit, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    mailbox.reply["MAIL"] = "530 5.7.0 authentication required"
+    ask(kit)
+    until(lambda: "tried again" in caplog.text)
+    assert kit.outbox.waiting() == 1
+
+    del mailbox.reply["MAIL"]
+    kit.now.later(hours=1)
+    kit.outbox.wake()
+    mailbox.wait(1)
+
+
 def test_a_mail_waits_longer_each_time_and_is_dropped_when_its_link_is_dead(
     kit: ConsentKit, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:

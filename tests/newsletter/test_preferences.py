@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from tests.newsletter.desk import JAN, Desk
+from tests.newsletter.desk import JAN, LISTS, Desk
+from tests.newsletter.desk import desk as open_desk
 
 
 def test_what_is_switched_off_stops_at_once_and_what_is_added_is_confirmed_by_mail(both: Desk) -> None:
@@ -133,3 +136,18 @@ def test_who_was_erased_can_sign_up_again_by_a_new_confirmed_opt_in(both: Desk) 
 
     assert both.why_not() is None
     assert both.why_not(list="agenda") == "afgemeld"
+
+
+def test_a_page_that_was_opened_before_a_sign_up_does_not_switch_off_what_it_never_showed(tmp_path: Path) -> None:
+    with open_desk(tmp_path, lists={"nieuwsbrief": LISTS["nieuwsbrief"]}) as before:
+        page = before.link("voorkeuren", before.subscribe())
+        shown = re.findall(r'name="shown" value="([^"]+)"', before.get(page).text)
+    with open_desk(tmp_path) as desk:
+        desk.subscribe(list="agenda")
+
+        desk.post(page, action="save", lists="nieuwsbrief", shown=shown)
+
+        assert shown == ["nieuwsbrief"]
+        assert desk.why_not(list="agenda") is None
+        desk.post(page, action="save", lists="nieuwsbrief", shown=["nieuwsbrief", "agenda"])
+        assert desk.why_not(list="agenda") == "afgemeld"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from consentkit.evidence import was_valid
 from consentkit.render import load_texts
-from tests.newsletter.desk import JAN, Desk
+from tests.newsletter.desk import JAN, LISTS, Desk
+from tests.newsletter.desk import desk as open_desk
 
 
 class Inputs(HTMLParser):
@@ -299,3 +301,59 @@ def test_without_javascript_a_wrong_address_is_explained_at_its_field_and_the_re
     assert 'aria-invalid="true"' in answer.text
     assert answer.text.count(" checked") == 2
     assert desk.events() == []
+
+
+@pytest.mark.checklist("NEW-03")
+def test_a_text_that_changed_between_the_request_and_its_confirmation_is_shown_before_anybody_agrees(
+    tmp_path: Path,
+) -> None:
+    changed = {**LISTS, "nieuwsbrief": {**LISTS["nieuwsbrief"], "about": {"nl": "Ook van uitgevers", "en": "Ads too"}}}
+    with open_desk(tmp_path) as before:
+        before.ask()
+        before.mails()
+        link = before.link("confirm")
+    with open_desk(tmp_path, lists=changed) as desk:
+        answer = desk.post(link)
+
+        assert answer.status_code == 409
+        assert "Ook van uitgevers" in answer.text
+        assert desk.why_not() == "unconfirmed"
+        (mark,) = re.findall(r'name="text" value="([^"]+)"', answer.text)
+        assert desk.post(link, text=mark).status_code == 200
+        assert desk.why_not() is None
+        shown = desk.kit.evidence.notice(desk.events()[-1]["notice_hash"])
+        assert "Ook van uitgevers" in str(shown)
+
+
+@pytest.mark.checklist("NEW-03")
+def test_a_link_of_one_site_confirms_nothing_on_another(tmp_path: Path) -> None:
+    sites = [
+        {
+            "name": name,
+            "base_url": f"http://{host}",
+            "hosts": [host],
+            "privacy_statement": "/privacyverklaring",
+            "controller": {"name": f"Stichting {name}", "address": "Laan 1", "email": f"privacy@{host}"},
+        }
+        for name, host in (("Linde", "school.test"), ("Eik", "eik.test"))
+    ]
+    with open_desk(tmp_path, site=None, sites=sites) as desk:
+        desk.ask()
+        desk.mails()
+        link = desk.link("confirm")
+
+        assert desk.browser.post(f"http://eik.test{link}").status_code in (400, 404, 410)
+        assert desk.why_not() == "unconfirmed"
+        assert desk.post(link).status_code == 200
+
+
+@pytest.mark.checklist("NEW-05")
+def test_a_renewed_consent_goes_on_in_its_record_and_ends_there(desk: Desk) -> None:
+    desk.subscribe()
+    desk.clock.later(days=2)
+    desk.subscribe(measuring="1")
+    desk.clock.later(days=2)
+    desk.post(desk.link("afmelden"))
+
+    (record,) = {event["record_id"] for event in desk.events()}
+    assert not was_valid(desk.kit.evidence.history(record), "list.nieuwsbrief", desk.clock())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
@@ -14,10 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from consentkit import evidence, newsletter
 from consentkit.errors import ForeignTables, SchemaOutdated
-from consentkit.evidence.tables import notices
+from consentkit.evidence.tables import counts, events, heads, notices
 from consentkit.store import SCHEMA, Store, metadata, migrations
 
 REVISIONS = ["v0_1_0_01_evidence", "v0_2_0_01_newsletter"]
+JANUARY = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -52,6 +55,31 @@ def test_from_newest_to_empty_leaves_only_the_version_table(store: Store) -> Non
     with store.engine.connect() as connection:
         assert tables(connection) == {migrations.VERSION_TABLE}
     assert store.upgrade() == REVISIONS
+
+
+def test_the_evidence_of_release_0_1_is_all_there_after_an_upgrade(store: Store) -> None:
+    rows = {
+        notices: {"hash": "n", "body": '{"nl": "Mogen wij meten?"}'},
+        events: {
+            **dict.fromkeys(("state", "purposes", "language", "ui_build", "method", "policy", "controller"), "x"),
+            **{"site": "school", "seq": 1, "event_id": "e", "record_id": "r", "notice_hash": "n", "hash": "h"},
+            **{"at": JANUARY, "valid_until": None, "nonce": None},
+        },
+        heads: {"site": "school", "seq": 1, "hash": "h", "base_seq": 0, "base_hash": ""},
+        counts: {"site": "school", "day": JANUARY.date(), "decision": "refuse", "notice_hash": "n", "total": 3},
+    }
+    with store.engine.begin() as connection:
+        if not store.sqlite:
+            connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+        command.upgrade(migrations._config(connection), REVISIONS[0])
+        for table, row in rows.items():
+            connection.execute(table.insert().values(row))
+
+    assert store.upgrade() == REVISIONS[1:]
+
+    with store.engine.connect() as connection:
+        for table, row in rows.items():
+            assert [dict(found) for found in connection.execute(table.select()).mappings()] == [row]
 
 
 def test_another_applications_tables_are_left_alone(store: Store) -> None:

@@ -144,11 +144,6 @@ class Table:
             self._take_header(found[0], column)
         self.column = self._find_column(found, column, also)
 
-    @property
-    def has_header(self) -> bool:
-        """Whether the first row names the columns."""
-        return bool(self.columns)
-
     def rows(self) -> Iterator[Row | Broken]:
         """Every row but blank lines, and what was broken, in order."""
         for line, data, last in self._blocks():

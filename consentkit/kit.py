@@ -143,7 +143,7 @@ class ConsentKit:
             AfgemeldUnavailable: there is no afgemeld key, so no mail with such a link may go out.
         """
         token = self.links.token(address, list, delivery=delivery)
-        return self._paper(site).url(f"afmelden/{token}")
+        return self.paper(site).url(f"afmelden/{token}")
 
     def list_unsubscribe_headers(
         self, address: str, *, list: str | None = None, delivery: int | None = None, site: str | None = None
@@ -169,7 +169,8 @@ class ConsentKit:
         """
         return Links(self.afgemeld.keys)
 
-    def _paper(self, site: str | None) -> Paper:
+    def paper(self, site: str | None = None) -> Paper:
+        """What a site says about its lists; by name, default the first."""
         return self.newsletter.papers[site or self._sites[0].settings.name]
 
     def healthy(self) -> Mapping[str, bool]:
@@ -205,7 +206,7 @@ class ConsentKit:
         Raises:
             KeyError: nobody can sign up for such a list.
         """
-        paper = self._paper(site)
+        paper = self.paper(site)
         form = paper.form(list)
         if form is None:
             raise KeyError(f"there is no list {list!r} to sign up for: [lists.<id>] names them")
@@ -230,7 +231,7 @@ class ConsentKit:
         Raises:
             KeyError: it is not declared.
         """
-        paper = self._paper(site)
+        paper = self.paper(site)
         html = paper.form_html(self.form(id), lang or paper.site.languages[0], action=action)
         return Markup(html)  # noqa: S704  escaped by its template
 
@@ -243,7 +244,7 @@ class ConsentKit:
         Raises:
             AfgemeldUnavailable, NewsletterUnavailable: it could not be stored.
         """
-        paper = self._paper(site)
+        paper = self.paper(site)
         spoken = paper.renderer.language(lang or answer.lang)
         await asyncio.to_thread(self.newsletter.sign_up, paper, answer, spoken)
 

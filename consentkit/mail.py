@@ -354,10 +354,11 @@ def encryption(scheme: str, host: str, *, password: bool) -> Encryption:
     """How a connection must be encrypted. A password goes in clear to this very machine at most."""
     if scheme == "smtps":
         return Encryption.FROM_THE_START
-    return Encryption.REQUIRED if password and not _loopback(host) else Encryption.WHEN_OFFERED
+    return Encryption.REQUIRED if password and not is_loopback(host) else Encryption.WHEN_OFFERED
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this very machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -428,7 +429,7 @@ class SMTPMailer:
     async def _tls_context(self) -> ssl.SSLContext:
         if self._context is None:
             self._context = await asyncio.to_thread(ssl.create_default_context)
-            if self.encryption is Encryption.WHEN_OFFERED and _loopback(self.host):
+            if self.encryption is Encryption.WHEN_OFFERED and is_loopback(self.host):
                 # A mail server on this machine has a certificate for its public name, if not one it made itself.
                 self._context.check_hostname = False
                 self._context.verify_mode = ssl.CERT_NONE

@@ -254,6 +254,13 @@ class Partner(_Table):
         default=None, pattern=r"https?://[^/]", description="an URL that is told when somebody withdraws"
     )
 
+    @field_validator("webhook")
+    @classmethod
+    def _private(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith("https:") and not is_local(urlsplit(url).hostname or ""):
+            raise _wrong(f'"{url}" would send addresses in clear: write https://')
+        return url
+
 
 class Form(_Table):
     """One form: what it collects, what for, how long it is kept. What is not named here is not taken."""
@@ -342,8 +349,13 @@ def _sender(text: str | None) -> str | None:
         raise _wrong(f'"{text}": {error} Write "De Linde <nieuws@delinde.example>"') from error
     if found.needs_smtputf8:
         raise _wrong(f'"{text}": the part before the @ takes ASCII only, or many servers refuse the mail')
+    return _mailbox(name, found)
+
+
+def _mailbox(name: str, address: Address) -> str:
+    """`Name <address>` as a header takes it."""
     shown = name if re.fullmatch(r"[\w !#$%&'*+/=?^`{|}~-]+", name) else '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
-    return f"{shown} <{found.deliver_to}>"
+    return f"{shown} <{address.deliver_to}>"
 
 
 def _ending(text: str) -> str:
@@ -465,6 +477,11 @@ class Settings(_Table):
                     raise _wrong(f"forms.{id}.lists: there is no [lists.{list}]: add it, or remove the name")
             if form.lists and "email" not in form.fields:
                 raise _wrong(f'forms.{id}.fields: a form that offers lists needs "email"')
+        if self.lists and (without := next((site for site in self.all_sites if not site.controller.address), None)):
+            raise _wrong(
+                f'lists: site "{without.name}" has no postal address, and every mail must say where a stop request can '
+                "be sent (Tw 11.7(7)). Write `address` under its controller"
+            )
         for id, each in self.lists.items():
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", id):
                 raise _wrong(f'lists.{id}: "{id}" is no id: write letters, digits, dashes and underscores')
@@ -481,8 +498,12 @@ class Settings(_Table):
         """Who sends the mail of a list: its own sender, `[mail] sender`, else the first site's controller."""
         site = self.all_sites[0]
         own = self.lists[list].sender if list in self.lists else None
-        email = site.controller.email
-        return own or self.mail.sender or (f"{site.name} <{email}>" if "@" in email else None)
+        if own or self.mail.sender:
+            return own or self.mail.sender
+        try:
+            return _mailbox(site.name, Address.parse(site.controller.email))
+        except AddressError:
+            return None
 
     @property
     def all_sites(self) -> tuple[Site, ...]:

@@ -17,7 +17,6 @@ from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from enum import StrEnum
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +24,7 @@ from consentkit.afgemeld.entries import Reason, Suppression
 from consentkit.afgemeld.ledger import Afgemeld
 from consentkit.afgemeld.links import SHORT_TOKEN, Leaving, Links
 from consentkit.errors import AfgemeldUnavailable, ConsentKitError, SettingsError, TokenError
+from consentkit.mail import is_loopback
 
 if TYPE_CHECKING:
     from imap_tools import BaseMailBox
@@ -315,7 +315,7 @@ def _server(url: str) -> tuple[bool, str, int, str]:
         )
     elif parts.scheme not in ("imaps", "imap") or not host or parts.query or parts.fragment or not folder.isprintable():
         problem = f"the url {_WRITE}"
-    elif parts.scheme == "imap" and not _loopback(host):
+    elif parts.scheme == "imap" and not is_loopback(host):
         problem = "imap:// would send the password in clear: write imaps:// (imap is for this machine only)"
     else:
         secure = parts.scheme == "imaps"
@@ -324,10 +324,3 @@ def _server(url: str) -> tuple[bool, str, int, str]:
 
 
 _WRITE: Final = "must be as in imaps://mail.example:993/INBOX"
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

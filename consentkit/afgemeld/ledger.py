@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -20,7 +21,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from anyio.to_thread import run_sync
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -62,7 +63,7 @@ _NO_KEYS = (
 _SELECT: Final = "SELECT digest, scope, key_id, reason, channel, at, mailing FROM afgemeld WHERE "
 """A half sorts before every digest that begins with it: from the half to the whole finds both in one search."""
 _HEADS: Final = "SELECT substr(digest, 1, 8) FROM afgemeld a WHERE digest > ? AND {} ORDER BY digest LIMIT 2000"
-_ALL_MARKETING: Final = "scope IN ('mail', 'marketing')"
+_ANYTHING: Final = "substr(scope, 1, 7) <> 'opt-in:'"
 _ONE_LIST: Final = (
     "(scope IN ('mail', ?) OR (scope = 'marketing' AND NOT EXISTS "
     "(SELECT 1 FROM afgemeld o WHERE o.digest = a.digest AND o.scope = ?)))"
@@ -78,6 +79,7 @@ Holder = Callable[[Connection, Sequence[Suppression]], None]
 Follower = Callable[..., None]
 Eraser = Callable[[Connection, bytes, datetime], None]
 NewKey = Callable[[Connection], None]
+_Waiting = tuple[Suppression, "Future[bool]"]
 
 
 class Afgemeld:
@@ -113,7 +115,7 @@ class Afgemeld:
         self._preparing = threading.Lock()
         self._queueing = threading.Lock()
         self._writing = threading.Lock()
-        self._queue: Any = []
+        self._queue: list[_Waiting] = []
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -179,7 +181,7 @@ class Afgemeld:
             digests: what `AddressKeys.digests` gives, or a digest that was stored.
         """
         found = connection.execute(select(afgemeld).where(afgemeld.c.digest.in_([*digests])))
-        return [_suppression(row) for row in found]
+        return [_read(row) for row in found]
 
     def forbidden(
         self, connection: Connection, digests: Sequence[bytes], *, list: str | None, service: bool = False
@@ -187,18 +189,19 @@ class Afgemeld:
         """Which of many digests may not be written to, in the caller's transaction."""
         where = and_(afgemeld.c.digest.in_(digests), afgemeld.c.scope.in_(covering(list, service=service)))
         rows = connection.execute(select(afgemeld).where(where))
-        return {one.digest for one in forbidding(_suppression(row) for row in rows)}
+        return {one.digest for one in forbidding(_read(row) for row in rows)}
 
     def heads(self, list: str | None) -> Iterator[bytes]:
         """The first 8 bytes of every digest that may not get marketing of a list, in order, some thousands joined.
 
-        Whatever was in the table when this began is in it.
+        Whatever was in the table when this began is in it. Without a list, it is everybody who left anything: which of
+        the lists the mailing belongs to nobody said, so it could be the one that was left.
 
         Raises:
             AfgemeldUnavailable: as `is_suppressed`.
         """
         self.open()
-        query = _HEADS.format(_ALL_MARKETING if list is None else _ONE_LIST)
+        query = _HEADS.format(_ANYTHING if list is None else _ONE_LIST)
         scopes = () if list is None else (list_scope(list), opt_in_scope(list))
         after = b""
         while True:
@@ -223,7 +226,7 @@ class Afgemeld:
             wanted = wanted.where(afgemeld.c.scope == scope)
         with self._told(), self._store.read() as connection:
             found = connection.execution_options(yield_per=WRITTEN_AT_ONCE).execute(wanted)
-            yield from map(_suppression, found)
+            yield from map(_read, found)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -273,35 +276,33 @@ class Afgemeld:
         Raises:
             AfgemeldUnavailable: it could not be stored.
         """
-        mine = _Waiting(one)
+        mine = Future[bool]()
         with self._queueing:
-            self._queue.append(mine)
+            self._queue.append((one, mine))
         with self._writing:
-            if not mine.done:
+            if not mine.done():
                 with self._queueing:
                     together, self._queue = self._queue, []
                 self._add_all(together)
-        if mine.error is not None:
-            raise mine.error
-        return mine.new
+        return mine.result()
 
     def _add_all(self, together: Sequence[_Waiting], *, again: bool = True) -> None:
         started = time.monotonic()
         failed: Exception = AfgemeldUnavailable("the opt-out was cut off")
         try:
             with self.changing() as change:
-                new = {id(one) for one in change.put([waiting.one for waiting in together])}
-            for waiting in together:
-                waiting.settle(None, new=id(waiting.one) in new)
+                new = {id(one) for one in change.put([one for one, _ in together])}
+            for one, waiting in together:
+                waiting.set_result(id(one) in new)
         except Exception as error:
             failed = error
             if again and time.monotonic() - started < QUICK:
-                for waiting in together:  # one of them may be in the way of the others
-                    self._add_all([waiting], again=False)
+                for each in together:  # one of them may be in the way of the others
+                    self._add_all([each], again=False)
         finally:
-            for waiting in together:
-                if not waiting.done:
-                    waiting.settle(failed)
+            for _, waiting in together:
+                if not waiting.done():
+                    waiting.set_exception(failed)
 
     @contextmanager
     def changing(self) -> Iterator[Change]:
@@ -410,6 +411,7 @@ class Afgemeld:
         for one in missing:
             count += 1
             if one.suppression is not None:
+                _drop_exceptions(connection, [one.suppression])
                 _insert(connection, [one.suppression])
                 self.follow(connection, [one.suppression], replayed=True)
             else:
@@ -428,22 +430,6 @@ def _unavailable(error: Exception) -> AfgemeldUnavailable:
     if isinstance(error, ConsentKitError):
         return AfgemeldUnavailable(f"{error}; nothing is sent until then")
     return AfgemeldUnavailable("the afgemeld table can't be asked: nothing is sent until it can")
-
-
-class _Waiting:
-    """One suppression on its way."""
-
-    __slots__ = ("done", "error", "new", "one")
-
-    def __init__(self, one: Suppression) -> None:
-        self.one = one
-        self.new = False
-        self.done = False
-        self.error: Exception | None = None
-
-    def settle(self, error: Exception | None, *, new: bool = False) -> None:
-        """Say what became of it."""
-        self.error, self.new, self.done = error, new, True
 
 
 class Change:
@@ -468,10 +454,11 @@ class Change:
         for start in range(0, len(suppressions), 200):
             some = suppressions[start : start + 200]
             self._ledger.hold(self.connection, some)  # first, so that nobody confirms and leaves at the same time
-            _drop_exceptions(self.connection, some)
-            new += _insert(self.connection, some)
+            again = _drop_exceptions(self.connection, some)
+            fresh = _insert(self.connection, some)
             self._ledger.follow(self.connection, some)
-        self._lines += [added(one) for one in new]
+            self._lines += [added(one) for one in dict.fromkeys([*again, *fresh])]
+            new += fresh
         return new
 
     def release(self, digests: Sequence[bytes], list: str, *, record_id: str, at: datetime) -> int:
@@ -518,17 +505,15 @@ class Change:
 
     def seal(self) -> None:
         """Sync the tombstones of who left; the commit follows. Written and not committed, they are replayed."""
-        if self._file is not None and self._append(self._lines):
-            self._file.note(self.connection)
-
-    def _append(self, lines: Sequence[str]) -> bool:
+        if self._file is None:
+            return
         try:
-            if lines and self._file is not None:
-                self._file.append(lines)
+            if self._lines:
+                self._file.append(self._lines)
         except OSError as error:
             log.error("the tombstones can't be written (%s): an older backup could undo this change", error.strerror)
-            return False
-        return True
+        else:
+            self._file.note(self.connection)
 
 
 class Sendable:
@@ -603,13 +588,10 @@ async def _chunks(addresses: Iterable[str] | AsyncIterable[str]) -> AsyncIterato
 
 
 def _read(row: Sequence[Any]) -> Suppression:
+    """A row of the table, by SQLAlchemy or as the driver gives it: the columns stand in the same order."""
     digest, scope, key_id, reason, channel, at, mailing = row
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
     return Suppression(bytes(digest), key_id, scope, Reason(reason), channel, moment, mailing)
-
-
-def _suppression(row: Any) -> Suppression:
-    return Suppression(bytes(row.digest), row.key_id, row.scope, Reason(row.reason), row.channel, row.at, row.mailing)
 
 
 def _insert(connection: Connection, suppressions: Sequence[Suppression]) -> list[Suppression]:
@@ -642,16 +624,23 @@ def _insert(connection: Connection, suppressions: Sequence[Suppression]) -> list
     return new
 
 
-def _drop_exceptions(connection: Connection, suppressions: Sequence[Suppression]) -> None:
-    """Who leaves all marketing once more has left every list: no earlier opt-in excepts one now."""
-    for one in suppressions:
-        if one.scope == MARKETING:
-            half = one.digest[:HALF_BYTES]
-            mine = afgemeld.c.digest.between(half, half.ljust(DIGEST_BYTES, b"\xff"))
-            rows = connection.execute(select(afgemeld).where(afgemeld.c.scope.startswith(OPT_IN), mine)).all()
-            for row in rows:
-                back = _suppression(row)
-                _lift(connection, back, at=one.at, reason="left again", by="-", second="-", record_id=None)
+def _drop_exceptions(connection: Connection, suppressions: Sequence[Suppression]) -> list[Suppression]:
+    """Who leaves all marketing once more has left every list: no earlier opt-in excepts one now.
+
+    Returns:
+        those that ended an exception.
+    """
+    by_half = {one.digest[:HALF_BYTES]: one for one in suppressions if one.scope == MARKETING}
+    if not by_half:
+        return []
+    theirs = or_(*(afgemeld.c.digest.between(half, half.ljust(DIGEST_BYTES, b"\xff")) for half in by_half))
+    rows = connection.execute(select(afgemeld).where(afgemeld.c.scope.startswith(OPT_IN), theirs)).all()
+    ended: dict[Suppression, None] = {}
+    for back in map(_read, rows):
+        one = by_half[back.digest[:HALF_BYTES]]
+        _lift(connection, back, at=one.at, reason="left again", by="-", second="-", record_id=None)
+        ended[one] = None
+    return [*ended]
 
 
 def _lift(

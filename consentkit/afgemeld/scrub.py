@@ -107,7 +107,7 @@ def scrub(
 
     Args:
         source: as `Table.open` takes it.
-        list: the list that will be sent to; None for marketing of no list.
+        list: the list that will be sent to; None leaves out whoever left anything at all.
         column: the address column; see `Table.open`.
         report: told the line and the reason of each row that goes out; never what it holds.
         progress: told how many bytes were read so far.

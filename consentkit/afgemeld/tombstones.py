@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
@@ -34,16 +34,12 @@ _ERASE: Final = "erase"
 _SUM: Final = 8
 
 
-class Tombstone:
-    """One line, read back: `kind` is `add` (with `suppression`) or `erase` (digest, moment)."""
+class Tombstone(NamedTuple):
+    """One line, read back: who left, or without a `suppression` whose data were erased."""
 
-    __slots__ = ("at", "digest", "kind", "suppression")
-
-    def __init__(self, kind: str, digest: bytes, at: datetime, suppression: Suppression | None = None) -> None:
-        self.kind = kind
-        self.digest = digest
-        self.at = at
-        self.suppression = suppression
+    digest: bytes
+    at: datetime
+    suppression: Suppression | None = None
 
 
 def added(one: Suppression) -> str:
@@ -79,9 +75,9 @@ def read_line(line: str) -> Tombstone | None:
                     bytes.fromhex(digest), key_id, scope, Reason(reason), channel, moment,
                     None if mailing == "-" else mailing,
                 )  # fmt: skip
-                return Tombstone(_ADD, kept.digest, moment, kept)
+                return Tombstone(kept.digest, moment, kept)
             case ["erase", digest, at]:
-                return Tombstone(_ERASE, bytes.fromhex(digest), datetime.fromisoformat(at))
+                return Tombstone(bytes.fromhex(digest), datetime.fromisoformat(at))
     except ValueError:
         return None
     return None
@@ -98,7 +94,6 @@ class Tombstones:
         self.path = path
         self._turn = threading.RLock()
         self._handle: int | None = None
-        self._process = 0
         after_fork(self, "after_fork")
 
     @contextmanager
@@ -121,10 +116,9 @@ class Tombstones:
                 _unlock(handle)
 
     def _opened(self) -> int:
-        if self._handle is None or self._process != os.getpid():
+        if self._handle is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-            self._process = os.getpid()
         return self._handle
 
     @property
@@ -136,13 +130,14 @@ class Tombstones:
             return 0
 
     def after_fork(self) -> None:
-        """In a forked child: whatever thread of the parent had its turn is not here."""
+        """In a forked child: the parent's turn and file are not ours."""
         self._turn = threading.RLock()
+        self._handle = None
 
     def close(self) -> None:
         """Let go of the file."""
         with self._turn:
-            if self._handle is not None and self._process == os.getpid():
+            if self._handle is not None:
                 os.close(self._handle)
             self._handle = None
 

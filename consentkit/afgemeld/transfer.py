@@ -7,6 +7,7 @@ may be plain addresses too, of another mailing tool; of those only the digests a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -185,11 +186,8 @@ def _once(met: set[bytes], one: Suppression) -> bool:
 
 def _add(ledger: Afgemeld, suppressions: Sequence[Suppression], *, dry_run: bool) -> int:
     added = 0
-    try:
-        with ledger.changing() as change:
-            added = change.add(suppressions)
-            if dry_run:
-                raise _DryRun
-    except _DryRun:
-        pass
+    with suppress(_DryRun), ledger.changing() as change:
+        added = change.add(suppressions)
+        if dry_run:
+            raise _DryRun
     return added

@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from json import dumps
-from os import fstat
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 
 from consentkit.afgemeld import LASTING, MAIL, MARKETING, Reason, forbidding, list_scope, scope_of, transfer
 from consentkit.afgemeld.scrub import scrub as run_scrub
 from consentkit.cli.intake import intake
-from consentkit.cli.output import JsonOption, data, error_console, open_kit, say
+from consentkit.cli.output import JsonOption, bar, data, open_source, opened_kit, say, tell
 from consentkit.errors import ConsentKitError
 from consentkit.kit import ConsentKit
 
@@ -30,7 +28,6 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="A CSV; - reads standa
 List = Annotated[str | None, typer.Option("--list", help="One list, by its id.")]
 Scope = Annotated[str | None, typer.Option(help="mail (everything), marketing, or list:<id>.")]
 Column = Annotated[str | None, typer.Option(help="The address column: its header, or its number from 1.")]
-_TOLD_EVERY = 64 << 20
 
 
 @app.command()
@@ -43,7 +40,7 @@ def add(
     json: JsonOption = False,
 ) -> None:
     """Never write to an address again: all marketing, unless --list, --scope or the reason says otherwise."""
-    with _opened(context) as kit:
+    with opened_kit(context) as kit:
         wanted = _wanted(kit, list, scope) or (MAIL if reason in LASTING else MARKETING)
         new = kit.afgemeld.add_sync(_read(address), scope=wanted, reason=reason, channel="command")
     if json:
@@ -55,7 +52,7 @@ def add(
 @app.command()
 def check(context: typer.Context, address: Address, list: List = None, json: JsonOption = False) -> None:
     """Say whether an address is suppressed, and how; with --list only what forbids mail of that list."""
-    with _opened(context) as kit:
+    with opened_kit(context) as kit:
         _wanted(kit, list, None)
         found = [one for one in kit.afgemeld.all_of(_read(address)) if list is None or one.covers(list)]
         if list is not None:
@@ -84,7 +81,7 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Add what a CSV lists: addresses, or digests of an export that was made with the same key."""
-    with _opened(context) as kit, _source(file) as (source, size), _progress("importing", size) as moved:
+    with opened_kit(context) as kit, open_source(file) as (source, size), bar("importing", size) as moved:
         done = transfer.import_(
             kit.afgemeld,
             source,
@@ -93,7 +90,7 @@ def import_(
             reason=reason,
             column=column,
             dry_run=dry_run,
-            report=lambda line, why: _tell(f"line {line}: {why}"),
+            report=lambda line, why: tell(f"line {line}: {why}"),
             progress=moved,
         )
     if json:
@@ -107,7 +104,7 @@ def import_(
 @app.command()
 def export(context: typer.Context, scope: Scope = None, json: JsonOption = False) -> None:
     """Write the table as CSV to standard output: keyed digests, no readable address."""
-    with _opened(context) as kit:
+    with opened_kit(context) as kit:
         lines = transfer.export(kit.afgemeld, scope=_parsed(scope) if scope else None)
         names = next(lines).strip().split(",")
         if not json:
@@ -130,24 +127,24 @@ def scrub(
 ) -> None:
     """Copy a CSV to standard output without those who left, invalid addresses and duplicates."""
     with ExitStack() as stack:
-        kit = stack.enter_context(_opened(context))
+        kit = stack.enter_context(opened_kit(context))
         _wanted(kit, list, None)
-        source, size = stack.enter_context(_source(file))
-        tell: Callable[[str], object] = _tell
+        source, size = stack.enter_context(open_source(file))
+        told: Callable[[str], object] = tell
         if report is not None:
-            tell = stack.enter_context(_written(report))
-        moved = stack.enter_context(_progress("scrubbing", size))
+            told = stack.enter_context(_written(report))
+        moved = stack.enter_context(bar("scrubbing", size))
         done = run_scrub(
             kit.afgemeld,
             source,
             sys.stdout.buffer,
             list=list,
             column=column,
-            report=_reporter(tell, json=json),
+            report=_reporter(told, json=json),
             progress=moved,
         )
         sys.stdout.buffer.flush()
-    _tell(
+    tell(
         dumps({"rows": done.rows, **asdict(done)})
         if json
         else f"{done.rows} row(s): {done.kept} kept, {done.suppressed} suppressed, {done.duplicate} duplicate, "
@@ -168,7 +165,7 @@ def lift(
 ) -> None:
     """Take back a suppression that was a mistake; who asks to come back signs up again instead."""
     wanted = _parsed(scope) if scope and not list else None
-    with _opened(context) as kit:
+    with opened_kit(context) as kit:
         wanted = wanted or _wanted(kit, list, scope)
         if wanted is None:
             raise ConsentKitError("say what to lift: --list or --scope")
@@ -183,15 +180,6 @@ def lift(
     else:
         say(f"was lifted: {wanted}" if lifted else f"was not there: {wanted}")
     raise typer.Exit(0 if lifted else 1)
-
-
-@contextmanager
-def _opened(context: typer.Context) -> Iterator[ConsentKit]:
-    kit = open_kit(context)
-    try:
-        yield kit
-    finally:
-        kit.close()
 
 
 def _read(address: str) -> str:
@@ -227,20 +215,6 @@ def _parsed(scope: str) -> str:
 
 
 @contextmanager
-def _source(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The bytes of a file and how many there are; None for standard input."""
-    if file == "-":
-        yield sys.stdin.buffer, None
-        return
-    with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(Path(file).open("rb"))
-        except OSError as error:
-            raise ConsentKitError(f"{file}: {error.strerror}") from error
-        yield opened, fstat(opened.fileno()).st_size
-
-
-@contextmanager
 def _written(path: Path) -> Iterator[Callable[[str], object]]:
     with ExitStack() as stack:
         try:
@@ -255,29 +229,3 @@ def _reporter(tell: Callable[[str], object], *, json: bool) -> Callable[[int, st
         tell(dumps({"line": line, "reason": reason}) if json else f"line {line}: {reason}")
 
     return report
-
-
-@contextmanager
-def _progress(what: str, size: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a line now and then elsewhere."""
-    if error_console.is_terminal:
-        with Progress(what, BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=error_console) as progress:
-            task = progress.add_task(what, total=size)
-            yield lambda moved: progress.update(task, completed=moved)
-        return
-    told = 0
-
-    def moved(count: int) -> None:
-        nonlocal told
-        if count - told >= _TOLD_EVERY:
-            told = count
-            _tell(f"{what}: {count >> 20} MB read")
-
-    yield moved
-
-
-def _tell(line: str) -> None:
-    if error_console.is_terminal:
-        error_console.print(line, markup=False, highlight=False, soft_wrap=True)
-    else:
-        sys.stderr.write(line + "\n")

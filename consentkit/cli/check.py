@@ -88,9 +88,6 @@ def _newsletter(kit: ConsentKit, source: str) -> list[Finding]:
     if late:
         remedy = f"Look at the log, and whether {kit.settings.mail.smtp} answers ([mail] smtp)."
         found.append(Finding(source, f"{late} service mail(s) wait for more than an hour", remedy))
-    if not kit.settings.all_sites[0].controller.address:
-        remedy = "Write it under [site.controller]: every mail must say where a stop request can be sent (Tw 11.7(7))."
-        found.append(Finding(source, "mails have no postal address", remedy))
     for id, each in kit.settings.lists.items():
         for site in kit.settings.all_sites:
             for name in ("title", "about", "frequency"):

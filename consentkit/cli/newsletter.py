@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import MutableSequence
-from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import Progress
 
-from consentkit.cli.output import JsonOption, data, error_console, open_kit, say, table
+from consentkit.cli.output import JsonOption, bar, data, open_source, opened_kit, say, table, tell
 from consentkit.errors import ConsentKitError, SettingsError
 from consentkit.kit import ConsentKit
 from consentkit.newsletter import PROOF, Importer, Route, export_list, missing_proof, read_proof
@@ -27,20 +24,17 @@ RouteName = Literal["consent", "customer", "published_address", "donor", "unprov
 @app.command()
 def lists(context: typer.Context, json: JsonOption = False) -> None:
     """The lists, and how many stand on each in which state."""
-    kit = open_kit(context)
-    counts = kit.newsletter.counts()
-    rows = [
-        {"list": id, "title": next(iter(each.title.values())), **counts.get(id, {})}
-        for id, each in kit.settings.lists.items()
-    ]
-    kit.close()
+    with opened_kit(context) as kit:
+        counts = kit.newsletter.counts()
+        rows = [
+            {"list": id, "title": next(iter(each.title.values())), **counts.get(id, {})}
+            for id, each in kit.settings.lists.items()
+        ]
     if json:
         for row in rows:
             data(row)
     elif rows:
-        states = [name for name in next(iter(rows)) if name not in ("list", "title")]
-        names = dict.fromkeys([*states, *(key for row in rows for key in row if key not in ("list", "title"))])
-        header = {"list": "list", "title": "title", **{name: name for name in names}}
+        header = {key: key for row in rows for key in row}
         table([header, *({key: row.get(key, 0) for key in header} for row in rows)])
     else:
         say("there are no lists: add [lists.<id>] to the configuration")
@@ -61,37 +55,33 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Bring addresses in. Without a route and its proof they land unproven, and can't be mailed."""
-    kit = open_kit(context)
-    paper = kit.newsletter.papers[kit.sites[0].settings.name]
-    form = _form(kit, list)
     wanted = Route(route)
     proofs = read_proof(wanted, proof)
     if proof and (lacking := missing_proof(wanted, proofs)):
-        kit.close()
         needs = "; ".join(f"{name}=…" for name in PROOF[wanted])
         raise ConsentKitError(f"--proof lacks {', '.join(lacking)}: the route {wanted} needs --proof '{needs}'")
-    importer = Importer(
-        kit.store,
-        kit.afgemeld,
-        topic=paper.topics[list],
-        form=form,
-        site=paper.site.name,
-        route=wanted,
-        proof=proofs,
-        language=lang or paper.site.languages[0],
-        now=kit.now(),
-    )
     told: MutableSequence[str] = []
 
     def report(line: int, reason: str) -> None:
         if json:
             told.append(f"line {line}: {reason}")
         else:
-            error_console.print(f"line {line}: {reason}", markup=False, highlight=False, soft_wrap=True)
+            tell(f"line {line}: {reason}")
 
-    with _opened(file) as (source, size), _bar(size) as progress:
-        done = importer.read(source, column=column, dry_run=dry_run, report=report, progress=progress)
-    kit.close()
+    with opened_kit(context) as kit, open_source(file) as (source, size), bar("importing", size) as moved:
+        paper = kit.paper()
+        importer = Importer(
+            kit.store,
+            kit.afgemeld,
+            topic=paper.topics[list],
+            form=_form(kit, list),
+            site=paper.site.name,
+            route=wanted,
+            proof=proofs,
+            language=lang or paper.site.languages[0],
+            now=kit.now(),
+        )
+        done = importer.read(source, column=column, dry_run=dry_run, report=report, progress=moved)
     if json:
         data({**asdict(done), "refused": dict(done.refused), "dry_run": dry_run, "report": told})
         return
@@ -116,32 +106,31 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write the subscribers of a list as CSV; for a partner only those who agreed to exactly that."""
-    kit = open_kit(context)
     if (list is None) == (partner is None):
         raise ConsentKitError("name a list, or a --partner")
-    paper = kit.newsletter.papers[kit.sites[0].settings.name]
-    topic = f"partner.{partner}" if partner else str(list)
-    if topic not in paper.topics:
-        known = ", ".join(
-            id.removeprefix("partner.") for id in paper.topics if id.startswith("partner.") is bool(partner)
-        )
-        raise ConsentKitError(f"{partner or list!r} is not in the configuration; there are: {known or 'none'}")
-    rows = export_list(kit.store, topic, agreed_only=bool(partner) or not everybody)
-    names: dict[str, None] = dict.fromkeys(("email", *(name for name in _fields(kit, topic) if name != "email")))
-    if partner is None:
-        names |= dict.fromkeys(
-            ("state", "route", "proof", "measuring", "language", "receipt", "confirmed_at", "left_at")
-        )
-    writer = csv.DictWriter(sys.stdout, names.keys(), restval="", extrasaction="ignore", lineterminator="\n")
-    if not json:
-        writer.writeheader()
-    for row in rows:
-        kept = {name: _harmless(row.get(name, "")) for name in names}
-        if json:
-            data({name: row.get(name, "") for name in names})
-        else:
-            writer.writerow(kept)
-    kit.close()
+    with opened_kit(context) as kit:
+        paper = kit.paper()
+        topic = f"partner.{partner}" if partner else str(list)
+        if topic not in paper.topics:
+            known = ", ".join(
+                id.removeprefix("partner.") for id in paper.topics if id.startswith("partner.") is bool(partner)
+            )
+            raise ConsentKitError(f"{partner or list!r} is not in the configuration; there are: {known or 'none'}")
+        rows = export_list(kit.store, topic, agreed_only=bool(partner) or not everybody)
+        names: dict[str, None] = dict.fromkeys(("email", *(name for name in _fields(kit, topic) if name != "email")))
+        if partner is None:
+            names |= dict.fromkeys(
+                ("state", "route", "proof", "measuring", "language", "receipt", "confirmed_at", "left_at")
+            )
+        writer = csv.DictWriter(sys.stdout, names.keys(), restval="", extrasaction="ignore", lineterminator="\n")
+        if not json:
+            writer.writeheader()
+        for row in rows:
+            kept = {name: _harmless(row.get(name, "")) for name in names}
+            if json:
+                data({name: row.get(name, "") for name in names})
+            else:
+                writer.writerow(kept)
 
 
 def _harmless(cell: str) -> str:
@@ -156,10 +145,9 @@ def form(
     lang: Annotated[str | None, typer.Option(help="The language of the form.")] = None,
 ) -> None:
     """Print the sign-up form as HTML, to paste into any template."""
-    kit = open_kit(context)
-    paper = kit.newsletter.papers[kit.sites[0].settings.name]
-    html = paper.form_html(_form(kit, list), lang or paper.site.languages[0], marked=False)
-    kit.close()
+    with opened_kit(context) as kit:
+        paper = kit.paper()
+        html = paper.form_html(_form(kit, list), lang or paper.site.languages[0], marked=False)
     sys.stdout.write(html + "\n")
 
 
@@ -170,9 +158,8 @@ def erase(
     json: JsonOption = False,
 ) -> None:
     """Erase a person's data; afgemeld and the proof of consent stay, without a readable address."""
-    kit = open_kit(context)
-    erased = kit.newsletter.erase_address(sys.stdin.readline() if address == "-" else address)
-    kit.close()
+    with opened_kit(context) as kit:
+        erased = kit.newsletter.erase_address(sys.stdin.readline() if address == "-" else address)
     if json:
         data({"erased": erased})
     else:
@@ -182,7 +169,7 @@ def erase(
 
 
 def _form(kit: ConsentKit, list: str) -> Any:
-    paper = kit.newsletter.papers[kit.sites[0].settings.name]
+    paper = kit.paper()
     found = paper.form(list)
     if found is None:
         known = ", ".join(topic.id for topic in paper.lists) or "none"
@@ -193,51 +180,7 @@ def _form(kit: ConsentKit, list: str) -> Any:
 
 
 def _fields(kit: ConsentKit, topic: str) -> tuple[str, ...]:
-    paper = kit.newsletter.papers[kit.sites[0].settings.name]
+    paper = kit.paper()
     forms = (paper.form(one.id) for one in paper.lists)
     fields = [name for form in forms if form and any(t.id == topic for t in form.topics) for name in form.fields]
     return tuple(dict.fromkeys(fields))
-
-
-class _Opened:
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._file: BinaryIO | None = None
-
-    def __enter__(self) -> tuple[BinaryIO, int | None]:
-        if self._name == "-":
-            return sys.stdin.buffer, None
-        path = Path(self._name)
-        try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise ConsentKitError(f"{path}: can't be read: {error.strerror}") from error
-        return self._file, path.stat().st_size
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
-def _opened(name: str) -> _Opened:
-    return _Opened(name)
-
-
-def _bar(size: int | None) -> Any:
-    """A progress bar on a terminal, nothing elsewhere."""
-    if not error_console.is_terminal:
-        return nullcontext(lambda read: None)
-    return _Bar(size)
-
-
-class _Bar:
-    def __init__(self, size: int | None) -> None:
-        self._progress = Progress(console=error_console, transient=True)
-        self._task = self._progress.add_task("importing", total=size)
-
-    def __enter__(self) -> Any:
-        self._progress.start()
-        return lambda read: self._progress.update(self._task, completed=read)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()

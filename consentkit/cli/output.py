@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from os import fstat
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 
+from consentkit.errors import ConsentKitError
 from consentkit.kit import ConsentKit
 from consentkit.settings import CONFIG_FILE, Settings
 
 error_console = Console(stderr=True)
+
+_TOLD_EVERY: Final = 64 << 20
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -49,3 +55,54 @@ def open_kit(context: typer.Context, own: Path | None = None) -> ConsentKit:
         SettingsError: there is none, or it can't be used.
     """
     return ConsentKit(Settings.load(config_path(context, own)))
+
+
+@contextmanager
+def opened_kit(context: typer.Context) -> Iterator[ConsentKit]:
+    """As `open_kit`, closed at the end whatever happens."""
+    kit = open_kit(context)
+    try:
+        yield kit
+    finally:
+        kit.close()
+
+
+@contextmanager
+def open_source(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The bytes of a file and how many there are; None for standard input."""
+    if file == "-":
+        yield sys.stdin.buffer, None
+        return
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise ConsentKitError(f"{file}: {error.strerror}") from error
+        yield opened, fstat(opened.fileno()).st_size
+
+
+@contextmanager
+def bar(what: str, size: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, a line now and then elsewhere."""
+    if error_console.is_terminal:
+        with Progress(what, BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=error_console) as progress:
+            task = progress.add_task(what, total=size)
+            yield lambda moved: progress.update(task, completed=moved)
+        return
+    told = 0
+
+    def moved(count: int) -> None:
+        nonlocal told
+        if count - told >= _TOLD_EVERY:
+            told = count
+            tell(f"{what}: {count >> 20} MB read")
+
+    yield moved
+
+
+def tell(line: str) -> None:
+    """A line for people on standard error."""
+    if error_console.is_terminal:
+        error_console.print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        sys.stderr.write(line + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,17 +85,17 @@ class Evidence:
         return True
 
     def change(
-        self, connection: Connection, record_id: str, taken_back: Mapping[str, bool], *, at: datetime, method: str
+        self, connection: Connection, record_id: str, taken_back: Collection[str], *, at: datetime, method: str
     ) -> bool:
         """Take back some purposes of a record and leave the rest, in the caller's transaction.
 
         Args:
-            taken_back: the purposes that are denied from now on; none may be granted this way.
+            taken_back: the purposes that are denied from now on.
         """
         last = records.last_decision(connection, record_id)
-        if last is None or last.state not in VALID_STATES or any(taken_back.values()):
+        if last is None or last.state not in VALID_STATES:
             return False
-        purposes = {**last.purposes, **{name: False for name in taken_back if name in last.purposes}}
+        purposes = {name: granted and name not in taken_back for name, granted in last.purposes.items()}
         if not any(purposes.values()):
             return self.end(connection, record_id, at=at, method=method, state="withdrawn")
         fewer = replace(last, state="given", at=at, purposes=purposes, method=method, nonce=secrets.token_hex(16))

@@ -393,9 +393,8 @@ class Writer:
             connection.execute(delete(journals).where(journals.c.name == file.name))
 
     def _own_process(self) -> None:
-        """In a forked child: the parent's thread, connections and files are not ours."""
+        """In a forked child: the parent's thread and files are not ours. The store sees to its connections itself."""
         if self._process != os.getpid():
-            self._store.after_fork()
             self._journal = self._journal.after_fork()
             self._fresh()
 

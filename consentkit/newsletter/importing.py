@@ -94,6 +94,7 @@ class Importer:
         self._proof = proof
         self._language = language
         self._now = now
+        self._ends = now + timedelta(days=Duration.parse(topic.valid).days)
 
     def read(
         self, source: BinaryIO, *, column: str | None = None, dry_run: bool = False,
@@ -184,10 +185,10 @@ class Importer:
                     report(person.line, "afgemeld")
                     continue
                 id = next((known[digest] for digest in person.digests if digest in known), None)
-                self._one(connection, person, id, rows.get(id), done=done, report=report, dry_run=dry_run)
+                self._one(connection, person, rows.get(id), done=done, report=report, dry_run=dry_run)
 
     def _one(
-        self, connection: Connection, person: _Person, id: int | None, row: Row[Any] | None,
+        self, connection: Connection, person: _Person, row: Row[Any] | None,
         *, done: Imported, report: Report, dry_run: bool,
     ) -> None:  # fmt: skip
         proven = person.route is not Route.UNPROVEN
@@ -205,33 +206,31 @@ class Importer:
         else:
             done.unproven += 1
         if not dry_run:
-            self._write(connection, person, id, new=row is None)
+            self._write(connection, person, new=row is None)
 
-    def _write(self, connection: Connection, person: _Person, id: int | None, *, new: bool) -> None:
-        made = people.make(connection, self._afgemeld.keys, person.address, lang=self._language, now=self._now)
-        if id is None:
-            fields = json.dumps(dict(person.fields), ensure_ascii=False)
-            connection.execute(update(subscribers).where(subscribers.c.id == made.id).values(fields=fields))
-        id = int(made.id)
+    def _write(self, connection: Connection, person: _Person, *, new: bool) -> None:
+        fields = json.dumps(dict(person.fields), ensure_ascii=False)
+        made = people.make(
+            connection, self._afgemeld.keys, person.address, lang=self._language, now=self._now, fields=fields
+        )
         proven = person.route is not Route.UNPROVEN
         consent = person.route is Route.CONSENT
-        ends = self._now + timedelta(days=Duration.parse(self._topic.valid).days)
         proof = {**person.proof, "imported_at": self._now.isoformat(timespec="seconds")}
         values = {
             "state": (State.ACTIVE if proven else State.PENDING).value,
             "route": person.route.value,
             "proof": json.dumps(proof, ensure_ascii=False),
-            "valid_until": ends if consent else None,
+            "valid_until": self._ends if consent else None,
             "confirmed_at": self._now if proven else None,
         }
         if new:
             row = {
-                "subscriber_id": id, "list": self._topic.id, "site": self._site, "measuring": False,
+                "subscriber_id": made, "list": self._topic.id, "site": self._site, "measuring": False,
                 "language": self._language, "mails": 0, **values,
             }  # fmt: skip
             connection.execute(insert_new(connection, subscriptions), row)
             return
-        mine = and_(subscriptions.c.subscriber_id == id, subscriptions.c.list == self._topic.id)
+        mine = and_(subscriptions.c.subscriber_id == made, subscriptions.c.list == self._topic.id)
         connection.execute(update(subscriptions).where(mine).values(values))
 
     def _rows(self, connection: Connection, ids: Sequence[int]) -> Mapping[int | None, Row[Any]]:

@@ -8,11 +8,11 @@ from typing import Final
 from sqlalchemy import and_, delete, exists, func, or_, update
 from sqlalchemy.engine import Connection
 
+from consentkit.newsletter.people import ANSWERED
 from consentkit.newsletter.rules import LEFT, Route, State
 from consentkit.newsletter.tables import outbox, subscribers, subscriptions
 
 _LEFT: Final = sorted(state.value for state in LEFT)
-_CLEARED: Final = {"request_id": None, "requested_at": None, "request": None}
 _mine = subscriptions.c.subscriber_id == subscribers.c.id
 
 
@@ -21,7 +21,7 @@ def drop_requests(connection: Connection, limit: datetime) -> int:
     old = and_(subscriptions.c.requested_at.is_not(None), subscriptions.c.requested_at < limit)
     never = and_(old, subscriptions.c.state == State.PENDING.value, subscriptions.c.left_at.is_(None))
     gone = connection.execute(delete(subscriptions).where(never)).rowcount
-    return gone + connection.execute(update(subscriptions).where(old).values(_CLEARED)).rowcount
+    return gone + connection.execute(update(subscriptions).where(old).values(ANSWERED)).rowcount
 
 
 def drop_unproven(connection: Connection, limit: datetime) -> int:
@@ -74,7 +74,7 @@ def drop_lonely(connection: Connection, now: datetime) -> None:
 def empty_person(connection: Connection, id: int, at: datetime) -> None:
     """Erase what can be read of one person; the digests stay with the proof."""
     mine = subscriptions.c.subscriber_id == id
-    connection.execute(update(subscriptions).where(mine).values(**_CLEARED, proof="{}"))
+    connection.execute(update(subscriptions).where(mine).values(**ANSWERED, proof="{}"))
     left = and_(mine, subscriptions.c.state != State.ERASED.value)
     left_at = func.coalesce(subscriptions.c.left_at, at)
     connection.execute(update(subscriptions).where(left).values(state=State.ERASED.value, left_at=left_at))

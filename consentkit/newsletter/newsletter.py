@@ -26,12 +26,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from consentkit.address import Address
 from consentkit.afgemeld import LASTING, MAIL, MARKETING, Afgemeld, Leaving, Reason, Suppression, list_scope
-from consentkit.errors import NewsletterUnavailable, TokenError
+from consentkit.errors import DatabaseUnavailable, NewsletterUnavailable, SchemaOutdated, TokenError
 from consentkit.evidence import ConsentEvent, Evidence, Notice
 from consentkit.newsletter import keeping, people
 from consentkit.newsletter.forms import Answer, Form, Topic
 from consentkit.newsletter.outbox import Outbox
-from consentkit.newsletter.paper import Paper
+from consentkit.newsletter.paper import MARK, Paper, TokenTooOld
 from consentkit.newsletter.rules import LEFT, Route, State, why_not
 from consentkit.newsletter.tables import subscribers, subscriptions
 from consentkit.service import Duration
@@ -40,8 +40,7 @@ from consentkit.tokens import Use
 
 log = logging.getLogger("consentkit.newsletter")
 
-CONFIRM_HOURS: Final = 72
-CONFIRM_FOR: Final = timedelta(hours=CONFIRM_HOURS)
+CONFIRM_FOR: Final = timedelta(hours=72)
 PREFERENCES_FOR: Final = timedelta(days=30)
 OWN_DATA_FOR: Final = timedelta(hours=1)
 _PER_PARENT: Final = RateLimitItemPerDay(people.MAILS_A_DAY)
@@ -161,7 +160,9 @@ class Newsletter:
         Raises:
             AfgemeldUnavailable, NewsletterUnavailable: it could not be stored.
         """
-        if not answer.topics or answer.trapped or "email" not in answer.fields:
+        if answer.trapped:
+            log.info("a sign-up filled in what people don't see, and was left alone")
+        if answer.trapped or not answer.topics or "email" not in answer.fields:
             return
         address = Address.parse(answer.fields["email"])
         self._afgemeld.open()
@@ -170,8 +171,8 @@ class Newsletter:
             if self._is_out_of_reach(connection, self._afgemeld.keys.digests(address.canonical)):
                 log.info("a sign-up for an address that gets no mail at all was left alone")
                 return
-            person = people.make(connection, self._afgemeld.keys, address, lang=lang, now=now)
-            self._ask(connection, paper, person, answer, lang, method=method, now=now)
+            id = people.make(connection, self._afgemeld.keys, address, lang=lang, now=now)
+            self._ask(connection, paper, id, answer, lang, method=method, now=now)
         self._wake()
 
     def _is_out_of_reach(self, connection: Connection, digests: Sequence[bytes]) -> bool:
@@ -182,14 +183,14 @@ class Newsletter:
         self,
         connection: Connection,
         paper: Paper,
-        person: Row[Any],
+        subscriber_id: int,
         answer: Answer,
         lang: str,
         *,
         method: str,
         now: datetime,
     ) -> None:
-        rows = {row.list: row for row in people.rows_of(connection, person.id)}
+        rows = {row.list: row for row in people.rows_of(connection, subscriber_id)}
         new = [topic for topic in answer.topics if self._adds(rows.get(topic.id), answer.measuring, now)]
         if people.mailed_enough(rows, new or answer.topics, now):
             log.info("a sign-up was repeated so soon that no further mail was sent")
@@ -197,7 +198,7 @@ class Newsletter:
         if not new:
             row = rows[answer.topics[0].id]
             people.set_row(connection, row, **people.mailed(row, now))
-            self._post(connection, paper, "already", person.id, {"lang": lang, "list": answer.topics[0].id})
+            self._post(connection, paper, "already", subscriber_id, {"lang": lang, "list": answer.topics[0].id})
             return
         if answer.young and not self._limiter.hit(_PER_PARENT, self._afgemeld.keys.digest(answer.parent).hex()):
             log.info("a parent was asked so often today that no further mail was sent")
@@ -216,16 +217,18 @@ class Newsletter:
             "method": method,
         }
         for number, topic in enumerate(new):
-            row = rows.get(topic.id) or people.new_row(connection, person.id, topic.id, site=paper.site.name, lang=lang)
+            row = rows.get(topic.id) or people.new_row(
+                connection, subscriber_id, topic.id, site=paper.site.name, lang=lang
+            )
             values = {"request_id": request, "requested_at": now, "request": json.dumps(kept, ensure_ascii=False)}
             people.set_row(connection, row, **values, **people.mailed(row, now, more=number == 0))
             event = self._event(paper, topic, request, "requested", now, row=row, method=method, notice=notice)
             self._evidence.append(connection, event, notice)
         payload = {"lang": lang, "request": request, "list": kept["list"]}
         if answer.young:
-            self._post(connection, paper, "parent", person.id, payload | {"to": answer.parent})
+            self._post(connection, paper, "parent", subscriber_id, payload | {"to": answer.parent})
         else:
-            self._post(connection, paper, "confirm", person.id, payload)
+            self._post(connection, paper, "confirm", subscriber_id, payload)
 
     def _adds(self, row: Row[Any] | None, measuring: bool, now: datetime) -> bool:
         """Whether confirming it would change anything."""
@@ -240,10 +243,14 @@ class Newsletter:
 
         Raises:
             TokenTooOld: after 72 hours. RequestGone: it was confirmed, replaced or erased. TokenError: it is not ours.
+            ParentFirst: a parent has to agree before.
         """
-        id = self._request_id(paper, Use.CONFIRM, token)
+        id = self._request_id(paper, token)
         with self._told(), self._store.read() as connection:
-            return self._request(connection, paper, id)
+            request = self._request(connection, paper, id)
+        if request.parent_asked:
+            raise ParentFirst("a parent has to agree first")
+        return request
 
     def confirm(self, paper: Paper, token: str, *, lang: str | None = None, mark: str = "") -> Confirmed:
         """Turn a request into a subscription: one transaction for evidence, afgemeld and subscription.
@@ -257,23 +264,22 @@ class Newsletter:
             TextChanged: show the present text first.
             AfgemeldUnavailable, NewsletterUnavailable: it could not be stored; nothing changed.
         """
-        id = self._request_id(paper, Use.CONFIRM, token)
+        id = self._request_id(paper, token)
         now = self._now()
         with self._told(), self._afgemeld.changing() as change:
             connection = change.connection
-            people.hold_one(connection, self._request(connection, paper, id).subscriber_id)
+            person = people.hold_one(connection, self._request(connection, paper, id).subscriber_id)
             request = self._request(connection, paper, id)  # once more, now that nobody else changes it
-            person = people.hold_one(connection, request.subscriber_id)
             digests = people.digests_of(connection, self._afgemeld.keys, person) if person else []
             if person is None or self._is_out_of_reach(connection, digests):
                 raise RequestGone(used=False)
-            if request.young and request.parent_asked:
+            if request.parent_asked:
                 raise ParentFirst("a parent has to agree first")
             rows = [row for row in people.requested(connection, id) if row.list in paper.topics]
             kept = json.loads(rows[0].request)
             spoken = paper.renderer.language(lang or request.language)
             notice = paper.notice(self._form_of(paper, kept), spoken)
-            if notice.hash != kept["notice"] and notice.hash[:16] != mark:
+            if notice.hash != kept["notice"] and notice.hash[:MARK] != mark:
                 raise TextChanged("the text has changed since it was asked")
             records: dict[str, str] = {}
             for row in rows:
@@ -301,9 +307,7 @@ class Newsletter:
                     record_id=event.record_id,
                     confirmed_at=now,
                     valid_until=event.valid_until,
-                    request_id=None,
-                    requested_at=None,
-                    request=None,
+                    **people.ANSWERED,
                 )
             fields = {**json.loads(person.fields), **kept["fields"]}
             values = {"fields": json.dumps(fields, ensure_ascii=False), "language": spoken}
@@ -316,7 +320,7 @@ class Newsletter:
     def mark(self, paper: Paper, request: Request, lang: str) -> str:
         """Names the text that a confirmation page shows."""
         form = paper.form_of(request.form, request.list)
-        return paper.notice(form, lang).hash[:16] if form else ""
+        return paper.mark(form, lang) if form else ""
 
     # -- parents ------------------------------------------------------------------------------------------------
 
@@ -385,10 +389,6 @@ class Newsletter:
         with self._told():
             return self._afgemeld.add_one(one)
 
-    def leave_address(self, address: str, *, scope: str, reason: Reason, channel: str) -> bool:
-        """The same for an address that staff typed."""
-        return self._afgemeld.add_sync(address, scope=scope, reason=reason, channel=channel)
-
     def undo(self, paper: Paper, leaving: Leaving, lang: str) -> bool:
         """Ask by mail whether the person wants to come back; only that confirmed answer brings them back.
 
@@ -407,7 +407,7 @@ class Newsletter:
             if form is None or people.is_child(rows) or self._is_out_of_reach(connection, digests):
                 return False
             again = Answer(form, {"email": person.address}, topics, False, False, "")
-            self._ask(connection, paper, person, again, lang, method="undo.newsletter", now=self._now())
+            self._ask(connection, paper, person.id, again, lang, method="undo.newsletter", now=self._now())
         self._wake()
         return True
 
@@ -423,7 +423,7 @@ class Newsletter:
             covered = one.scope in (MAIL, MARKETING) or one.scope == list_scope(row.list)
             if not covered or (replayed and row.confirmed_at is not None and row.confirmed_at > one.at):
                 continue  # not left, or come back since an older backup was made
-            people.set_row(connection, row, request_id=None, requested_at=None, request=None)
+            people.set_row(connection, row, **people.ANSWERED)
             if State(row.state) in LEFT:
                 continue
             state = _STATE_OF.get(one.reason, State.UNSUBSCRIBED)
@@ -513,7 +513,7 @@ class Newsletter:
                     form = paper.form(topics[0].id) if topics else None
                     if form is not None:
                         answer = Answer(form, {"email": person.address}, topics, wanted, False, "")
-                        self._ask(connection, paper, person, answer, lang, method="preferences.newsletter", now=now)
+                        self._ask(connection, paper, person.id, answer, lang, method="preferences.newsletter", now=now)
         self._wake()
         return len(gone) + len(quiet), len(added)
 
@@ -529,9 +529,8 @@ class Newsletter:
     def _stop_measuring(self, connection: Connection, row: Row[Any], now: datetime) -> None:
         people.set_row(connection, row, measuring=False)
         if row.record_id:
-            self._evidence.change(
-                connection, row.record_id, {f"measuring.{row.list}": False}, at=now, method="preferences.save"
-            )
+            quiet = [f"measuring.{row.list}"]
+            self._evidence.change(connection, row.record_id, quiet, at=now, method="preferences.save")
 
     def ask_for_data(self, paper: Paper, token: str, lang: str) -> bool:
         """Mail a fresh link: whoever holds an old newsletter may not see what it shows.
@@ -568,9 +567,10 @@ class Newsletter:
             profile = self._profile(connection, person)
             digests = people.digests_of(connection, self._afgemeld.keys, person)
             suppressed = self._afgemeld.rows(connection, digests)
-        records = [row.record_id for row in profile.subscriptions if row.record_id]
-        events = [event for record in records for event in self._evidence.history(record)]
-        notices = {event.notice_hash: self._evidence.notice(event.notice_hash) for event in events}
+        with self._told():
+            records = [row.record_id for row in profile.subscriptions if row.record_id]
+            events = [event for record in records for event in self._evidence.history(record)]
+            notices = {hash: self._evidence.notice(hash) for hash in {event.notice_hash for event in events}}
         return {
             "address": profile.address,
             "language": profile.language,
@@ -631,7 +631,7 @@ class Newsletter:
                 return False
             digest = bytes(person.digest)
             change.add([Suppression(digest, person.key_id, MARKETING, Reason.ERASURE, method, now)])
-            self._erase_again(connection, digest, now)
+            keeping.empty_person(connection, person.id, now)
             change.erase(digest, now)
         return True
 
@@ -707,6 +707,8 @@ class Newsletter:
     def _told(self) -> Iterator[None]:
         try:
             yield
+        except (DatabaseUnavailable, SchemaOutdated) as error:
+            raise NewsletterUnavailable(f"{error}; nothing changed") from error
         except SQLAlchemyError as error:
             raise NewsletterUnavailable("the database can't take it now: nothing changed") from error
 
@@ -766,8 +768,8 @@ class Newsletter:
             nonce=fresh if granted else None,
         )
 
-    def _request_id(self, paper: Paper, use: Use, token: str) -> str:
-        return paper.read(use, token, self._now(), most=CONFIRM_FOR).hex()
+    def _request_id(self, paper: Paper, token: str) -> str:
+        return paper.read(Use.CONFIRM, token, self._now(), most=CONFIRM_FOR).hex()
 
     def _request(self, connection: Connection, paper: Paper, id: str) -> Request:
         known = [row for row in people.requested(connection, id) if row.list in paper.topics]
@@ -794,9 +796,10 @@ class Newsletter:
         now = self._now()
         try:
             return paper.read(Use.PREFERENCES, token, now, most=PREFERENCES_FOR), False
-        except TokenError as error:
-            if type(error) is not TokenError:
-                raise
+        except TokenTooOld:
+            raise
+        except TokenError:
+            pass
         return paper.read(Use.OWN_DATA, token, now, most=OWN_DATA_FOR), True
 
     def _profile(self, connection: Connection, person: Row[Any]) -> Profile:
@@ -808,10 +811,6 @@ class Newsletter:
             json.loads(person.fields),
             tuple(people.rows_of(connection, person.id)),
         )
-
-    def _rows(self, connection: Connection, subscriber_id: int) -> Sequence[Row[Any]]:
-        mine = subscriptions.c.subscriber_id == subscriber_id
-        return connection.execute(select(subscriptions).where(mine).order_by(subscriptions.c.list)).all()
 
 
 def record_of(request: str, topic: str) -> str:

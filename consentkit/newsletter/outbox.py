@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from consentkit.errors import ConsentKitError
 from consentkit.mail import Mailer, MailRefused, Message, Stage
 from consentkit.newsletter.tables import outbox
-from consentkit.store import Store
+from consentkit.store import Store, after_fork
 
 log = logging.getLogger("consentkit.mail")
 
@@ -77,9 +76,9 @@ class Outbox:
         self._call = call
         self._now = clock
         self._fresh()
+        after_fork(self, "_fresh")
 
     def _fresh(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._bell = threading.Event()
         self._closing = False
@@ -111,8 +110,6 @@ class Outbox:
 
     def wake(self) -> None:
         """Send what waits, now; starts the thread where there is none."""
-        if self._process != os.getpid():
-            self._fresh()
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._closing = False
@@ -126,7 +123,7 @@ class Outbox:
             thread, self._thread = self._thread, None
             self._closing = True
         self._bell.set()
-        if thread is not None and self._process == os.getpid():
+        if thread is not None:
             thread.join(patience)
 
     def waiting(self) -> int:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from consentkit.errors import TokenError
 from consentkit.evidence import Notice
 from consentkit.newsletter import forms
-from consentkit.newsletter.forms import HONEYPOT, Answer, Form, Topic
+from consentkit.newsletter.forms import HONEYPOT, Form, Topic
 from consentkit.render import Renderer, Texts
 from consentkit.render.markup import words
 from consentkit.service import Duration
@@ -20,7 +20,11 @@ from consentkit.settings import Settings
 from consentkit.settings import Site as SiteSettings
 from consentkit.tokens import Tokens, Use
 
+MARK: Final = 16
+"""So many hexadecimal digits of a notice's hash name its text in a form."""
+
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+_MOST_RENDERED: Final = 256
 _SECONDS = struct.Struct(">I")
 _KINDS = {"email": ("email", "email"), "phone": ("tel", "tel"), "postcode": ("text", "postal-code")}
 _AUTOCOMPLETE = {
@@ -48,6 +52,8 @@ class Paper:
         self.settings = settings
         self.renderer = renderer
         self._tokens = tokens
+        self._notices: dict[tuple[str, str, str], Notice] = {}
+        self._rendered: dict[tuple[str, ...], str] = {}
 
     @property
     def scope(self) -> str:
@@ -175,17 +181,29 @@ class Paper:
                 stands in a page for years.
         """
         spoken = self.renderer.language(lang)
+        action = action or self.action(form, root)
+        mark = self.mark(form, spoken) if marked else ""
+        key = (form.id, form.own.id if form.own else "", spoken, action, root, mark)
+        found = self._rendered.get(key)
+        if found is None:
+            found = self._empty_form(form, spoken, action=action, root=root, mark=mark, headings=False)
+            if len(self._rendered) >= _MOST_RENDERED:
+                self._rendered.clear()
+            self._rendered[key] = found
+        return found
+
+    def _empty_form(self, form: Form, lang: str, *, action: str, root: str = "", mark: str = "", headings: bool) -> str:
         return self.renderer.fragment(
             "form.html",
-            spoken,
-            form=self.form_view(form, spoken),
-            action=action or self.action(form, root),
+            lang,
+            form=self.form_view(form, lang),
+            action=action,
             root=root,
-            mark=self.notice(form, spoken).hash[:16] if marked else "",
+            mark=mark,
             values={},
             ticked=frozenset(),
             problems={},
-            headings=False,
+            headings=headings,
         )
 
     def action(self, form: Form, root: str = "") -> str:
@@ -201,23 +219,13 @@ class Paper:
             found = self._notices[key] = self._notice(form, lang)
         return found
 
-    @cached_property
-    def _notices(self) -> dict[tuple[str, str, str], Notice]:
-        return {}
+    def mark(self, form: Form, lang: str) -> str:
+        """Names the text of a form, so that one that was changed since can be told apart."""
+        return self.notice(form, lang).hash[:MARK]
 
     def _notice(self, form: Form, lang: str) -> Notice:
         view = self.form_view(form, lang)
-        html = self.renderer.fragment(
-            "form.html",
-            lang,
-            form=view,
-            action=self.action(form),
-            mark="",
-            values={},
-            ticked=frozenset(),
-            problems={},
-            headings=True,
-        )
+        html = self._empty_form(form, lang, action=self.action(form), headings=True)
         answer: dict[str, Any] = {
             "topics": [self.topic_view(topic, lang) for topic in form.topics],
             "measuring": form.measures,
@@ -250,6 +258,3 @@ class Paper:
             "measuring": measuring,
             "controller": self.site.controller.name,
         }
-
-
-__all__ = ["Answer", "Paper", "TokenTooOld"]

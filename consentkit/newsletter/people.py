@@ -22,6 +22,9 @@ SAME_AGAIN: Final = timedelta(minutes=10)
 MAILS_A_DAY: Final = 5
 """So many mails of this kind reach one address in 24 hours, whoever asks for them (subscription bombing)."""
 
+ANSWERED: Final = {"request_id": None, "requested_at": None, "request": None}
+"""The columns of a subscription for which nothing waits to be confirmed."""
+
 _AT_ONCE: Final = 500
 
 
@@ -53,14 +56,19 @@ def hold_one(connection: Connection, id: int) -> Row[Any] | None:
     return connection.execute(select(subscribers).where(subscribers.c.id == id).with_for_update()).first()
 
 
-def make(connection: Connection, keys: AddressKeys, address: Address, *, lang: str, now: datetime) -> Row[Any]:
-    """The subscriber with this address, locked; made where there is none. One that was erased gets the address back."""
+def make(
+    connection: Connection, keys: AddressKeys, address: Address, *, lang: str, now: datetime, fields: str = "{}"
+) -> int:
+    """The subscriber with this address, locked; made, with `fields`, where there is none.
+
+    One that was erased gets the address back.
+    """
     digests = keys.digests(address.canonical)
     found = find(connection, digests, lock=True)
     if found is None:
         row = {
             "digest": digests[0], "key_id": keys.newest.id, "address": address.deliver_to, "language": lang,
-            "fields": "{}", "created_at": now, "erased_at": None,
+            "fields": fields, "created_at": now, "erased_at": None,
         }  # fmt: skip
         connection.execute(insert_new(connection, subscribers), row)
         made = select(subscribers).where(subscribers.c.digest == digests[0])
@@ -69,7 +77,7 @@ def make(connection: Connection, keys: AddressKeys, address: Address, *, lang: s
         again = {"address": address.deliver_to, "language": lang, "erased_at": None, "created_at": now}
         connection.execute(update(subscribers).where(subscribers.c.id == found.id).values(again))
     remember(connection, found.id, digests)
-    return connection.execute(select(subscribers).where(subscribers.c.id == found.id)).one()
+    return int(found.id)
 
 
 def remember(connection: Connection, id: int, digests: Sequence[bytes]) -> None:

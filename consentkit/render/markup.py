@@ -36,14 +36,7 @@ def make_environment() -> Environment:
 @cache
 def make_text_environment() -> Environment:
     """For plain text, where nothing is escaped since nothing is markup."""
-    return Environment(
-        autoescape=False,  # noqa: S701  # plain text
-        undefined=StrictUndefined,
-        loader=FileSystemLoader(assets.directory("templates")),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
+    return make_environment().overlay(autoescape=False, finalize=None)
 
 
 def compact(html: str) -> str:

@@ -66,9 +66,9 @@ class ConsentMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: HTTP is gated, all else goes straight through."""
         kind = scope["type"]
-        if kind == "lifespan":
-            self._kit.start()
         if kind not in ("http", "websocket") or KEY in scope:  # there already: two of us around one app
+            if kind == "lifespan":
+                self._kit.start()
             await self.app(scope, receive, send)
             return
         response = self._open(scope, send)

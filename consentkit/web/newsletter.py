@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -29,10 +30,8 @@ from consentkit.afgemeld import Afgemeld, Leaving, Links, Reason
 from consentkit.errors import (
     AfgemeldUnavailable,
     ChoiceRefused,
-    DatabaseUnavailable,
     FormRefused,
     NewsletterUnavailable,
-    SchemaOutdated,
     TokenError,
 )
 from consentkit.newsletter import (
@@ -62,7 +61,7 @@ _SAFE = {"GET", "HEAD"}
 _HERE = ("sent=1", "sent=young")
 _MASK = "…"
 _KEYED = re.compile(r"/(confirm|afmelden|voorkeuren)/.+\Z", re.DOTALL)
-_AWAY = (AfgemeldUnavailable, NewsletterUnavailable, DatabaseUnavailable, SchemaOutdated)
+_AWAY = (AfgemeldUnavailable, NewsletterUnavailable)
 
 Page = Callable[..., Response]
 
@@ -167,12 +166,12 @@ class NewsletterPages:
         given = fields or []
         lang = first(given, "lang") or visit.lang
         return self._render(
-            visit if lang == visit.lang else _in_language(visit, lang),
+            replace(visit, lang=visit.site.inserts.language(lang)),
             "signup",
             status=status,
             form=paper.form_view(form, lang),
             action=paper.action(form, visit.root),
-            mark=paper.notice(form, lang).hash[:16],
+            mark=paper.mark(form, lang),
             values=dict(given),
             ticked=frozenset(f"{name}:{value}" for name, value in given),
             problems=problems or {},
@@ -187,7 +186,7 @@ class NewsletterPages:
         fields = await read_fields(visit.request)
         lang = visit.site.inserts.language(first(fields, "lang") or visit.lang)
         mark = first(fields, "text")
-        if mark and mark not in {paper.notice(form, one).hash[:16] for one in visit.site.settings.languages}:
+        if mark and mark not in {paper.mark(form, one) for one in visit.site.settings.languages}:
             raise ChoiceRefused("stale", status=409)
         try:
             answer = form.read(fields)
@@ -195,11 +194,8 @@ class NewsletterPages:
             return self._form(visit, paper, form, status=422, fields=fields, problems=error.problems)
         if answer.dropped:
             log.warning("the form %s got fields that it does not declare; they were dropped", form.id)
-        if answer.trapped:
-            log.info("a sign-up filled in what people don't see, and was left alone")
-        else:
-            method = "form.newsletter" if mark else "post.newsletter"
-            await asyncio.to_thread(self._kit.newsletter.sign_up, paper, answer, lang, method=method)
+        method = "form.newsletter" if mark else "post.newsletter"
+        await asyncio.to_thread(self._kit.newsletter.sign_up, paper, answer, lang, method=method)
         await asyncio.sleep(max(0.0, LEAST_SECONDS - (time.monotonic() - started)))
         sent = "young" if answer.young else "1"
         route = f"newsletter/{form.own.id}" if form.own else "newsletter"
@@ -229,8 +225,6 @@ class NewsletterPages:
             return self._told(visit, "confirm.gone_title", "confirm.gone", 410, again=True)
         except TokenError:
             return await self._parent(visit, paper, token, first(fields, "action") if posted else "")
-        if request.young and request.parent_asked:
-            return self._told(visit, "confirm.parent_first_title", "confirm.parent_first", 409)
         agreed = paper.agreed(request.topics, visit.lang, measuring=request.measuring)
         mark = newsletter.mark(paper, request, visit.lang)
         return self._secret(visit, "confirm", status=409 if posted else 200, changed=posted, mark=mark, **agreed)
@@ -244,10 +238,8 @@ class NewsletterPages:
             for topic in done.topics
         ]
         lines.append(texts("confirm.leave_any_time"))
-        return self._secret(
-            visit, "told", title=texts("confirm.done_title"), sentence=texts("confirm.done", lists=titles),
-            wrong=False, lines=lines, href="", label="",
-        )  # fmt: skip
+        done_text = texts("confirm.done", lists=titles)
+        return self._told(visit, "confirm.done_title", done_text, 200, wrong=False, lines=lines)
 
     async def _parent(self, visit: Visit, paper: Paper, token: str, action: str) -> Response:
         newsletter = self._kit.newsletter
@@ -362,7 +354,6 @@ class NewsletterPages:
 
     def _profile(self, visit: Visit, paper: Paper, profile: Profile, *, fresh: bool) -> dict[str, Any]:
         texts, say = visit.site.renderer.texts(visit.lang), visit.site.renderer.say
-        offered = [topic for topic in paper.topics.values() if topic.kind == "list" and paper.form(topic.id)]
         held = [topic for topic in paper.topics.values() if topic.kind != "list" and profile.active(topic.id)]
         lists = [
             {
@@ -370,7 +361,7 @@ class NewsletterPages:
                 "active": profile.active(topic.id),
                 "measuring": profile.measuring(topic.id),
             }
-            for topic in (*offered, *held)
+            for topic in (*paper.lists, *held)
         ]
         address = profile.address if fresh else profile.masked
         shown = {
@@ -434,10 +425,6 @@ class NewsletterPages:
         if secret:
             response.headers.update(SECRET_HEADERS)
         return response
-
-
-def _in_language(visit: Visit, lang: str) -> Visit:
-    return Visit(visit.request, visit.site, visit.site.inserts.language(lang), visit.value, visit.state)
 
 
 def forget_key(scope: Scope) -> None:

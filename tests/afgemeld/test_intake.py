@@ -32,7 +32,6 @@ from consentkit.cli import intake as command
 from consentkit.errors import AfgemeldUnavailable, SettingsError
 from consentkit.store import Store
 
-UNS_08 = pytest.mark.checklist("UNS-08")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEY = b"a5Hn3Gm6Fd1Cak7Jw0uZ4sXq9Bv2Lr8Yt-and-more"
 WHO = "ouder@thuis.example"
@@ -99,7 +98,7 @@ TAKEN = [("list:nieuwsbrief", "reply", "mailto", NOW)]
 # -- a message with a token -----------------------------------------------------------------------------------------
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_a_message_to_the_address_of_the_header_is_an_opt_out_with_its_channel(desk: Desk) -> None:
     raw = mail(To=sent_to(desk.links))
 
@@ -112,7 +111,7 @@ def test_a_message_to_the_address_of_the_header_is_an_opt_out_with_its_channel(d
     assert desk.rows() == TAKEN
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_a_long_token_in_the_subject_is_an_opt_out_too(desk: Desk) -> None:
     raw = mail(To="afmelden@delinde.example", Subject=f"Re: afmelden {desk.links.token(WHO, None)}")
 
@@ -120,7 +119,7 @@ def test_a_long_token_in_the_subject_is_an_opt_out_too(desk: Desk) -> None:
     assert desk.rows() == [("marketing", "reply", "mailto", NOW)]
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_two_messages_at_once_are_one_opt_out(desk: Desk) -> None:
     raw = mail(To=sent_to(desk.links))
     results: list[Result] = []
@@ -158,7 +157,7 @@ WAYS: dict[str, Callable[[str], bytes]] = {
 }
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 @pytest.mark.parametrize("way", WAYS)
 def test_the_token_is_found_wherever_and_however_it_arrives(light: Desk, way: str) -> None:
     assert light.take(WAYS[way](sent_to(light.links))) == Result(Outcome.TAKEN, 1)
@@ -193,7 +192,7 @@ def changed(token: str) -> str:
     return token[:10] + ("b" if token[10] != "b" else "c") + token[11:]
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_a_forged_token_changes_nothing_and_is_said(desk: Desk) -> None:
     strangers = Links(AddressKeys([b"b5Hn3Gm6Fd1Cak7Jw0uZ4sXq9Bv2Lr8Yt-and-more"]))
     short, long = desk.links.short_token(WHO, "agenda"), desk.links.token(WHO, "agenda")
@@ -225,7 +224,7 @@ MACHINES = [
 ]
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 @pytest.mark.parametrize("headers", MACHINES)
 def test_an_automatic_reply_or_a_bounce_is_no_opt_out(light: Desk, headers: dict[str, str]) -> None:
     raw = mail(To=sent_to(light.links), Subject=f"Afwezig {light.links.token(WHO, None)}", **headers)
@@ -235,7 +234,7 @@ def test_an_automatic_reply_or_a_bounce_is_no_opt_out(light: Desk, headers: dict
     assert light.count() == 0
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 @pytest.mark.parametrize(
     "raw",
     [
@@ -446,7 +445,7 @@ def read(desk: Desk, standin: StandIn, **options: Any) -> Any:
     return intake_mailbox(desk.ledger, desk.links, LISTS, url, lambda: NOW, user=user, password=password, **options)
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_a_mailbox_is_read_and_each_message_marked_for_what_it_was(desk: Desk, serve: Callable[..., StandIn]) -> None:
     standin = serve()
     genuine = standin.put(mail(To=sent_to(desk.links)))
@@ -469,7 +468,7 @@ def test_a_mailbox_is_read_and_each_message_marked_for_what_it_was(desk: Desk, s
     assert read(desk, standin).outcomes == dict.fromkeys(Outcome, 0)
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_a_broken_message_stays_unread_and_the_others_are_taken(desk: Desk, serve: Callable[..., StandIn]) -> None:
     standin = serve()
     broken = standin.put(b"")
@@ -484,7 +483,7 @@ def test_a_broken_message_stays_unread_and_the_others_are_taken(desk: Desk, serv
     assert desk.rows() == TAKEN
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_a_message_is_marked_only_after_its_row_is_there(
     light: Desk, serve: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,7 +502,7 @@ def test_a_message_is_marked_only_after_its_row_is_there(
     assert standin.flags[uid] == {"\\Seen"}
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_when_the_database_goes_away_the_rest_stays_unread(light: Desk, serve: Callable[..., StandIn]) -> None:
     standin = serve()
     uids = [standin.put(mail(To=sent_to(light.links, f"{n}@thuis.example"))) for n in range(3)]
@@ -608,7 +607,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """The command on a site of its own, whose database is `site.db`."""
     (tmp_path / "consentkit.toml").write_text(
         '[site]\nname = "De Linde"\nbase_url = "http://127.0.0.1"\nprivacy_statement = "/p"\n'
-        '[site.controller]\nname = "De Linde"\n'
+        '[site.controller]\nname = "De Linde"\naddress = "Lindelaan 1"\n'
         '[mail]\nsender = "De Linde <nieuws@delinde.example>"\n'
         '[lists.nieuwsbrief]\ntitle = { nl = "N" }\nabout = { nl = "N" }\nfrequency = { nl = "N" }\n'
         '[database]\nurl = "sqlite:///site.db"\n',
@@ -632,7 +631,7 @@ def site_desk(tmp_path: Path) -> Desk:
     return desk
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 def test_the_command_takes_one_message_from_standard_input(tmp_path: Path, run: Callable[..., Any]) -> None:
     desk = site_desk(tmp_path)
     raw = mail(To=sent_to(desk.links))
@@ -650,7 +649,7 @@ def test_the_command_takes_one_message_from_standard_input(tmp_path: Path, run: 
     desk.store.close()
 
 
-@UNS_08
+@pytest.mark.checklist("UNS-08")
 @pytest.mark.parametrize("missing", ["database", "key"])
 def test_the_command_asks_the_mail_server_to_keep_the_message_when_it_can_t_be_stored(
     tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, missing: str

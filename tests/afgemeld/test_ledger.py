@@ -478,9 +478,8 @@ def test_those_who_leave_at_the_same_moment_share_a_transaction_and_none_fails_f
         assert [number for number, done in enumerate(threads.map(tried, range(20))) if not done] == [3]
 
 
-def test_look_ups_from_many_threads_leave_no_connections_behind(open_ledger: Open, database_url: str) -> None:
-    if "sqlite" not in database_url:
-        return
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL has the engine's own pool
+def test_look_ups_from_many_threads_leave_no_connections_behind(open_ledger: Open) -> None:
     ledger = open_ledger()
     for _ in range(30):
         thread = threading.Thread(target=ledger.look_up, args=(JAN,))

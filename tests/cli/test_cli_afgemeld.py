@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sqlite3
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from consentkit.cli import main
-from tests.journeys.school import KEY
-
-CONFIG = """
-[site]
-name = "Basisschool De Linde"
-base_url = "http://school.test"
-privacy_statement = "/privacyverklaring"
-
-[site.controller]
-name = "Stichting De Linde"
-address = "Lindelaan 1, 1234 AB Utrecht"
-email = "privacy@delinde.example"
-
-[lists.nieuws]
-title = { nl = "Nieuws", en = "News" }
-about = { nl = "Het nieuws", en = "The news" }
-frequency = { nl = "elke maand", en = "monthly" }
-
-[lists.agenda]
-title = { nl = "Agenda", en = "Agenda" }
-about = { nl = "De agenda", en = "The agenda" }
-frequency = { nl = "elke week", en = "weekly" }
-"""
-AFGEMELD_KEY = "w4Rz8Kc1Yh6Bv3Mx9Td5Ng2Qj7Pf0LsE"
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> Run:
-    """Types a command in a folder of its own; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "consentkit.toml").write_text(CONFIG, encoding="utf-8")
-    monkeypatch.delenv("CONSENTKIT_CONFIG", raising=False)
-    monkeypatch.setenv("CONSENTKIT_SECRET_KEYS", KEY)
-    monkeypatch.setenv("CONSENTKIT_AFGEMELD_KEYS", AFGEMELD_KEY)
-    monkeypatch.setenv("CONSENTKIT_DATABASE_URL", database_url)
-
-    def typed(*words: str, stdin: bytes = b"") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["consentkit", *words])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfdbinary.readouterr()
-        return int(ended.value.code or 0), out.decode(), err.decode()
-
-    assert typed("db", "upgrade")[0] == 0
-    return typed
+from consentkit.afgemeld.tables import lifts
+from consentkit.store import Store
+from tests.cli.conftest import Run
 
 
 def test_an_address_is_added_once_and_found_in_any_spelling(run: Run) -> None:
@@ -223,7 +173,7 @@ def test_nobody_lifts_alone_or_without_a_reason(run: Run, by: str, second: str, 
 
 
 @pytest.mark.checklist("SUP-04")
-def test_two_people_lift_one_scope_and_both_are_kept(run: Run, tmp_path: Path, database_url: str) -> None:
+def test_two_people_lift_one_scope_and_both_are_kept(run: Run, database_url: str) -> None:
     run("afgemeld", "add", "jan@school.nl")
     run("afgemeld", "add", "jan@school.nl", "--list", "nieuws")
     two = ("--by", "Anna", "--second", "Bo", "--reason", "verkeerde Jan")
@@ -237,7 +187,9 @@ def test_two_people_lift_one_scope_and_both_are_kept(run: Run, tmp_path: Path, d
     )  # fmt: skip
     assert run("afgemeld", "check", "jan@school.nl", "--list", "agenda")[0] == 0
     assert run("afgemeld", "check", "jan@school.nl", "--list", "nieuws")[0] == 1
-    if database_url.startswith("sqlite"):
-        with sqlite3.connect(tmp_path / "consentkit.db") as connection:
-            rows = connection.execute('SELECT scope, reason, "by", second, was_reason FROM afgemeld_lift').fetchall()
-        assert rows == [("marketing", "verkeerde Jan", "Anna", "Bo", "staff")]
+    store = Store(database_url)
+    with store.read() as connection:
+        kept = lifts.c
+        rows = connection.execute(select(kept.scope, kept.reason, kept.by, kept.second, kept.was_reason)).all()
+    store.close()
+    assert rows == [("marketing", "verkeerde Jan", "Anna", "Bo", "staff")]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +321,40 @@ def test_an_unreadable_or_unfair_theme_is_refused(tmp_path: Path) -> None:
     grey = '\n[site.theme]\nrefuse_background = "#ffffff"\nrefuse_text = "#dddddd"\n'
 
     assert "site.theme" in problems(tmp_path, SITE + grey)
+
+
+LIST = """
+[lists.nieuwsbrief]
+title = { nl = "Nieuwsbrief" }
+about = { nl = "Nieuws van de school" }
+frequency = { nl = "elke maand" }
+"""
+
+
+@pytest.mark.checklist("UNS-08")
+def test_without_a_postal_address_of_the_sender_there_are_no_lists(tmp_path: Path) -> None:
+    homeless = SITE.replace('address = "Lindelaan 1, 1234 AB Utrecht"\n', "")
+
+    assert load(tmp_path, homeless).lists == {}
+    assert 'site "De Linde" has no postal address' in problems(tmp_path, homeless + LIST)
+
+
+@pytest.mark.parametrize("name", ["De Linde, Utrecht", 'De "Linde"', "De Linde (school)"])
+def test_who_sends_a_list_without_a_sender_is_spelled_as_a_header_takes_it(tmp_path: Path, name: str) -> None:
+    site = SITE.replace('name = "De Linde"\nbase', f"name = '{name}'\nbase")
+
+    sender = load(tmp_path, site + LIST).sender_of("nieuwsbrief")
+
+    assert sender is not None
+    assert parseaddr(sender) == (name, "privacy@delinde.example")
+
+
+def test_a_partner_is_not_told_in_clear_who_withdrew(tmp_path: Path) -> None:
+    form = '\n[forms.a.partners.klik]\nname = "Klik BV"\npurpose = { nl = "x" }\nwebhook = "http://klik.example/weg"\n'
+
+    assert "in clear: write https://" in problems(tmp_path, SITE + form)
+    assert load(tmp_path, SITE + form.replace("http:", "https:")).forms
+    assert load(tmp_path, SITE + form.replace("klik.example", "127.0.0.1:8000")).forms
 
 
 @pytest.mark.parametrize(

@@ -345,6 +345,42 @@ sys.exit(max(statuses) != 0)
     assert evidence.verify().ok
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
+def test_the_first_event_of_a_forked_child_waits_for_what_the_child_writes_by_then(
+    evidence: Evidence, database_url: str, tmp_path: Path
+) -> None:
+    code = f"""
+import os, sys, threading
+from pathlib import Path
+from consentkit.evidence import Evidence
+from consentkit.store import Store
+from tests.evidence.samples import NOTICE, make_event
+store = Store({database_url!r})
+evidence = Evidence(store, journal=Path({str(tmp_path / "j")!r}), patience=10)
+evidence.record_sync(make_event(), NOTICE)
+child = os.fork()
+if child == 0:
+    answers = []
+    first = threading.Thread(target=lambda: answers.append(evidence.record_sync(make_event(), NOTICE)))
+    with store.begin() as connection:
+        first.start()
+        first.join(0.5)
+    first.join()
+    evidence.close()
+    os._exit(answers != ["database"])
+status = os.waitpid(child, 0)[1]
+evidence.close()
+store.close()
+sys.exit(status != 0)
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, timeout=100
+    )
+
+    assert child.returncode == 0
+    assert len(stored(evidence)) == 2
+
+
 def test_writing_the_same_event_twice_is_harmless(evidence: Evidence, store: Store, tmp_path: Path) -> None:
     """The id of an event is unique in the database, whoever brings it."""
     event = make_event(state="withdrawn", purposes={"a": False}, valid_until=None, nonce=None)

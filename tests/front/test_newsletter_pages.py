@@ -470,7 +470,6 @@ def alone(field: Locator) -> bool:
 # -- what is said ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.checklist("BAN-12")
 def test_a_page_or_mail_in_one_language_has_no_text_in_the_other(walked: Any) -> None:
     found = walked[1]
     configured = [text for one in (*LISTS.values(), FORM) for text in one.values() if isinstance(text, dict)]

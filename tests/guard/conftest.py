@@ -21,7 +21,7 @@ def kit(tmp_path: Path) -> Iterator[ConsentKit]:
             "name": "Basisschool De Linde",
             "base_url": "https://www.basisschool-de-linde.example",
             "privacy_statement": "/privacyverklaring",
-            "controller": {"name": "Stichting De Linde"},
+            "controller": {"name": "Stichting De Linde", "address": "Lindelaan 1, 1234 AB Utrecht"},
         },
         lists={"nieuwsbrief": LIST, "agenda": LIST, "groep-8": {**LIST, "pupils": True}},
         mail={"unsubscribe": "afmelden@delinde.example", "sender": "De Linde <nieuws@delinde.example>"},

@@ -29,8 +29,6 @@ from consentkit.guard.django import guard
 from tests.fixtures_smtp import Mailbox
 from tests.guard.test_guard import headers_of
 
-pytestmark = pytest.mark.checklist("SUP-05")
-
 NEWS = {"X-Consentkit-List": "nieuwsbrief"}
 SERVICE = {"X-Consentkit-Purpose": "service"}
 OURS = "consentkit.guard.django.EmailBackend"
@@ -77,6 +75,7 @@ def leave(kit: ConsentKit, address: str, scope: str = "list:nieuwsbrief") -> Non
     kit.afgemeld.add_sync(address, scope=scope, reason="unsubscribe", channel="page")
 
 
+@pytest.mark.checklist("SUP-05")
 def test_a_mailing_arrives_with_its_link_whole_and_without_our_headers(
     configure: Configure, kit: ConsentKit, mailbox: Mailbox
 ) -> None:
@@ -94,6 +93,7 @@ def test_a_mailing_arrives_with_its_link_whole_and_without_our_headers(
     assert html.extra_headers == NEWS
 
 
+@pytest.mark.checklist("SUP-05")
 def test_a_link_of_the_host_s_own_gives_way_to_ours(configure: Configure, mailbox: Mailbox) -> None:
     message(headers={**NEWS, "list-unsubscribe": "<https://old.example/x>"}).send()
 
@@ -102,6 +102,7 @@ def test_a_link_of_the_host_s_own_gives_way_to_ours(configure: Configure, mailbo
     assert b"old.example" not in mailbox.raw[0]
 
 
+@pytest.mark.checklist("SUP-05")
 def test_who_left_gets_nothing_and_is_not_counted_or_named(
     configure: Configure, kit: ConsentKit, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,6 +118,7 @@ def test_who_left_gets_nothing_and_is_not_counted_or_named(
     assert mailbox.commands.count("EHLO") == 1  # one connection for all of them
 
 
+@pytest.mark.checklist("SUP-05", "UNS-04")
 def test_who_leaves_while_a_batch_is_sent_gets_nothing_after_it(
     configure: Configure, kit: ConsentKit, mailbox: Mailbox
 ) -> None:
@@ -131,6 +133,7 @@ def test_who_leaves_while_a_batch_is_sent_gets_nothing_after_it(
     assert len(mailbox.wait(1)) == 1
 
 
+@pytest.mark.checklist("SUP-05")
 def test_service_mail_reaches_who_left_a_list_and_leaves_out_who_gets_no_mail_at_all(
     configure: Configure, kit: ConsentKit, mailbox: Mailbox
 ) -> None:
@@ -148,6 +151,7 @@ def test_service_mail_reaches_who_left_a_list_and_leaves_out_who_gets_no_mail_at
     assert found["To"] == "Ouder <ouder@thuis.example>"
 
 
+@pytest.mark.checklist("SUP-05")
 @pytest.mark.parametrize(
     ("to", "headers", "error"),
     [
@@ -168,6 +172,7 @@ def test_what_may_not_be_sent_raises_and_in_silence_is_not_sent_either(
     assert len(mailbox.wait(1)) == 1
 
 
+@pytest.mark.checklist("SUP-05")
 def test_in_silence_nobody_who_left_gets_anything(configure: Configure, kit: ConsentKit, mailbox: Mailbox) -> None:
     leave(kit, "ouder@thuis.example")
 
@@ -175,6 +180,7 @@ def test_in_silence_nobody_who_left_gets_anything(configure: Configure, kit: Con
     assert mailbox.commands == []
 
 
+@pytest.mark.checklist("SUP-05")
 def test_when_nobody_can_tell_who_left_nothing_is_sent(
     configure: Configure, kit: ConsentKit, mailbox: Mailbox, tmp_path: Path
 ) -> None:
@@ -196,6 +202,7 @@ def test_a_mail_server_that_is_away_raises_or_is_passed_over(configure: Configur
     assert mail.get_connection(fail_silently=True).send_messages([message(), message()]) == 0
 
 
+@pytest.mark.checklist("SUP-05")
 def test_strict_refuses_what_does_not_say_what_it_is(configure: Configure, mailbox: Mailbox) -> None:
     configure(CONSENTKIT_STRICT_MAIL=True)
 
@@ -204,6 +211,7 @@ def test_strict_refuses_what_does_not_say_what_it_is(configure: Configure, mailb
     assert message(headers=SERVICE).send() + message(headers=NEWS).send() == 2
 
 
+@pytest.mark.checklist("SUP-05")
 def test_under_a_strict_watch_django_s_own_backend_sends_nothing_and_ours_sends(
     configure: Configure, mailbox: Mailbox
 ) -> None:

@@ -23,10 +23,8 @@ import pytest
 from consentkit import ConsentKit
 from consentkit.errors import AddressError, AfgemeldUnavailable, Suppressed, UnguardedMail
 from consentkit.guard import LIST_HEADER, POLICY, PURPOSE_HEADER, Guard
-from consentkit.settings import Settings
 from tests.fixtures_smtp import Mailbox
-
-SUP_05 = pytest.mark.checklist("SUP-05")
+from tests.newsletter.desk import settings
 
 
 def mail(to: str = "ouder@thuis.example", policy: Policy = email.policy.default, **headers: str) -> EmailMessage:
@@ -108,7 +106,7 @@ def headers_of(raw: bytes) -> dict[str, list[str]]:
 # -- what leaves ----------------------------------------------------------------------------------------------------
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 @WAYS
 @pytest.mark.parametrize(
     "message",
@@ -195,7 +193,7 @@ def test_the_message_itself_stays_as_it_was(kit: ConsentKit) -> None:
         {"Feedback_ID": "1:2:3:linde"},
     ],
 )
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 def test_marketing_gets_a_link_and_never_reaches_somebody_who_left(kit: ConsentKit, headers: dict[str, str]) -> None:
     guard = Guard(kit)
     assert "List-Unsubscribe-Post" in guard.release(mail(**headers))
@@ -266,7 +264,7 @@ def test_a_message_that_says_it_twice_is_refused(kit: ConsentKit) -> None:
         Guard(kit).release(message)
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 def test_strict_refuses_a_message_that_does_not_say_what_it_is(kit: ConsentKit) -> None:
     guard = Guard(kit, strict=True)
 
@@ -296,7 +294,7 @@ def test_a_message_to_nobody_or_to_no_address_is_refused(kit: ConsentKit) -> Non
         Guard(kit).release(mail(**NEWS), ["niemand"])
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 @pytest.mark.parametrize("headers", [NEWS, SERVICE])
 @pytest.mark.parametrize("name", ["Resent-To", "resent-cc", "Resent-Bcc"])
 def test_a_message_that_smtplib_would_send_to_others_than_were_asked_about_is_refused(
@@ -325,21 +323,7 @@ def test_every_spelling_of_an_address_is_found(kit: ConsentKit) -> None:
 
 @pytest.mark.parametrize("headers", [NEWS, SERVICE])
 def test_nothing_is_released_when_nobody_can_tell_who_left(tmp_path: Path, headers: dict[str, str]) -> None:
-    settings = Settings(
-        site={
-            "name": "De Linde",
-            "base_url": "https://delinde.example",
-            "privacy_statement": "/p",
-            "controller": {"name": "De Linde"},
-        },
-        lists={"nieuwsbrief": {"title": {"nl": "N"}, "about": {"nl": "N"}, "frequency": {"nl": "N"}}},
-        mail={"sender": "De Linde <nieuws@delinde.example>"},
-        database={"url": f"sqlite:///{tmp_path / 'none' / 'x.db'}"},
-        secret_keys=("k7Jw0uZ4sXq9Bv2Lr8Yt5Hn3Gm6Fd1Ca-and-more",),
-        afgemeld_keys=("a5Hn3Gm6Fd1Cak7Jw0uZ4sXq9Bv2Lr8Yt-and-more",),
-        folder=tmp_path,
-    )
-    kit = ConsentKit(settings)
+    kit = ConsentKit(settings(tmp_path, database={"url": f"sqlite:///{tmp_path / 'none' / 'x.db'}"}))
 
     with pytest.raises(AfgemeldUnavailable):
         Guard(kit).release(mail(**headers))
@@ -349,7 +333,7 @@ def test_nothing_is_released_when_nobody_can_tell_who_left(tmp_path: Path, heade
 # -- the watch ------------------------------------------------------------------------------------------------------
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 @WAYS
 def test_under_watch_a_marketing_message_that_went_round_the_guard_is_not_sent(
     kit: ConsentKit, mailbox: Mailbox, send: Send
@@ -366,7 +350,7 @@ def test_under_watch_a_marketing_message_that_went_round_the_guard_is_not_sent(
     assert len(mailbox.messages) == 2
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 @WAYS
 def test_under_a_strict_watch_nothing_is_sent_that_was_not_released(
     kit: ConsentKit, mailbox: Mailbox, send: Send
@@ -385,7 +369,7 @@ def test_under_a_strict_watch_nothing_is_sent_that_was_not_released(
     assert len(mailbox.wait(3)) == 3
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 def test_the_watch_lets_nothing_by_to_another_reader_than_was_asked_about(kit: ConsentKit, mailbox: Mailbox) -> None:
     guard = Guard(kit, strict=True)
     with guard.watch():
@@ -402,7 +386,7 @@ def test_the_watch_lets_nothing_by_to_another_reader_than_was_asked_about(kit: C
     assert mailbox.messages == []
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 def test_what_was_released_as_service_mail_and_became_a_mailing_after_that_is_not_sent(
     kit: ConsentKit, mailbox: Mailbox
 ) -> None:
@@ -416,7 +400,7 @@ def test_what_was_released_as_service_mail_and_became_a_mailing_after_that_is_no
     assert mailbox.messages == []
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05", "UNS-04")
 @WAYS
 @pytest.mark.parametrize(("headers", "scope"), [(NEWS, "list:nieuwsbrief"), (NEWS, "marketing"), (SERVICE, "mail")])
 def test_who_leaves_while_a_message_waits_does_not_get_it(
@@ -444,7 +428,7 @@ def test_a_released_mailing_may_be_sent_by_another_process_and_service_mail_may_
     assert len(mailbox.wait(1)) == 1
 
 
-@SUP_05
+@pytest.mark.checklist("SUP-05")
 @WAYS
 def test_the_two_calls_pass_the_watch_and_a_link_that_python_broke_does_not(
     kit: ConsentKit, mailbox: Mailbox, send: Send

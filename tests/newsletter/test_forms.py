@@ -253,7 +253,7 @@ def test_a_partner_gets_only_the_addresses_of_those_who_agreed_to_exactly_that(s
     given = [event["purposes"] for event in school.events() if event["state"] == "given"]
     assert {"partner.klik": True} in given
 
-    school.kit.newsletter.leave_address("met@voorbeeld.nl", scope="list:partner.klik", reason="letter", channel="staff")
+    school.kit.afgemeld.add_sync("met@voorbeeld.nl", scope="list:partner.klik", reason="letter", channel="staff")
     assert exported() == []
     assert school.why_not("met@voorbeeld.nl") is None
 

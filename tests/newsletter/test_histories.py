@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -85,7 +86,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(who=people, topic=topics)
     def staff_adds(self, who: str, topic: str) -> None:
-        self.desk.kit.newsletter.leave_address(who, scope=f"list:{topic}", reason=Reason.PHONE, channel="staff")
+        self.desk.kit.afgemeld.add_sync(who, scope=f"list:{topic}", reason=Reason.PHONE, channel="staff")
         self._has_left(who, topic)
 
     @rule(who=people)
@@ -200,3 +201,26 @@ def test_the_database_itself_lets_nobody_back_without_a_newer_consent_event(both
             "SELECT id, 'nieuwsbrief', 'x', 'active', 'consent', '{}', false, 'nl', 0 FROM subscriber"
         )
     assert both.why_not() == "afgemeld"
+
+
+@pytest.mark.checklist("SUP-03")
+def test_who_left_all_came_back_to_one_list_and_left_all_again_stays_left_after_an_older_backup(
+    tmp_path: Path,
+) -> None:
+    with open_desk(tmp_path) as desk:
+        everything = urlsplit(desk.kit.unsubscribe_url(JAN)).path
+        desk.subscribe()
+        desk.post(everything)
+        desk.clock.later(hours=1)
+        desk.subscribe()
+        assert desk.why_not() is None
+    shutil.copy(tmp_path / "consentkit.db", tmp_path / "backup")
+    with open_desk(tmp_path) as desk:
+        desk.post(everything)
+        assert desk.why_not() == "afgemeld"
+    for file in tmp_path.glob("consentkit.db*"):
+        file.unlink()
+    shutil.copy(tmp_path / "backup", tmp_path / "consentkit.db")
+
+    with open_desk(tmp_path) as desk:
+        assert desk.why_not() == "afgemeld"

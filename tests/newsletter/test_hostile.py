@@ -548,7 +548,7 @@ def test_a_parent_s_address_gets_five_mails_a_day_too(tmp_path: Path) -> None:
         for number in range(12):
             answer = Client(desk.kit).sign_up(f"kind{number}@voorbeeld.nl", "jeugd", age="under16", parent_email=JAN)
             assert answer.status == 303
-        assert len([mail for mail in desk.mails() if mail.to == JAN]) <= 5
+        assert len([mail for mail in desk.mails() if mail.to == JAN]) == 5
 
 
 def test_sign_ups_at_the_very_same_moment_send_one_mail(both: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -654,7 +654,6 @@ def test_a_confirmation_whose_commit_fails_takes_nobody_out_of_afgemeld(desk: De
 # -- the afgemeld key is away -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.checklist("SUP-02")
 @pytest.mark.parametrize("keys", [[], [OTHER_KEY]], ids=["missing", "wrong"])
 def test_without_the_right_afgemeld_key_pages_go_on_and_nothing_is_taken_or_sent(
     desk: Desk, log: pytest.LogCaptureFixture, keys: list[str]

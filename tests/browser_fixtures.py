@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -23,6 +25,17 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# What a new profile costs most, and no test looks at: the pages behind the address bar, and processes to spare.
+UNUSED = "SpareRendererForSitePerProcess,WebUIOmniboxPopup,WebUIOmniboxAimPopup,IsolateSandboxedIframes"
+# Of several lists of features Chromium takes the last: these join Playwright's own list instead of replacing it.
+LEAN = """#!/bin/sh
+for arg do
+    shift
+    case $arg in --disable-features=*) arg=$arg,{unused} ;; esac
+    set -- "$@" "$arg"
+done
+exec {chromium} "$@"
+"""
 
 
 _LOOP: list[asyncio.AbstractEventLoop | None] = [None]
@@ -39,14 +52,17 @@ def resume_loop() -> None:
 
 
 @pytest.fixture(scope="session")
-def launch() -> Iterator[Callable[..., Browser]]:
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
     """Starts a Chromium with extra command line flags (host rules, say); all are closed at the end."""
+    lean = tmp_path_factory.mktemp("chromium") / "chromium"
+    lean.write_text(LEAN.format(unused=UNUSED, chromium=shlex.quote(CHROMIUM)), "utf-8")
+    lean.chmod(0o755)
     with sync_playwright() as playwright:
         _LOOP[0] = asyncio.events._get_running_loop()
 
         def start(*flags: str) -> Browser:
             resume_loop()
-            return playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+            return playwright.chromium.launch(executable_path=lean, args=[*FLAGS, *flags])
 
         yield start
         resume_loop()
@@ -83,6 +99,13 @@ def new_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
     """Serves an ASGI app on a free loopback port in a thread and gives its base URL; takes uvicorn's options."""
+    with serving() as start:
+        yield start
+
+
+@contextmanager
+def serving() -> Iterator[Callable[..., str]]:
+    """What `serve` gives, for as long as the block runs."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(app: Any, **options: Any) -> str:
@@ -102,9 +125,11 @@ def serve() -> Iterator[Callable[..., str]]:
         scheme = "https" if options.get("ssl_certfile") else "http"
         return f"{scheme}://{host}:{port}"
 
-    yield start
-    for server, _ in running:
-        server.should_exit = True
-        server.force_exit = True
-    for _, thread in running:
-        thread.join(10)
+    try:
+        yield start
+    finally:
+        for server, _ in running:
+            server.should_exit = True
+            server.force_exit = True
+        for _, thread in running:
+            thread.join(10)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.project import coverage_table
 
+collect_ignore = ["post"]  # needs root and a mail server: `make test-post` names it, which collects it after all
 pytest_plugins = ["tests.fixtures_postgres", "tests.fixtures_smtp", "tests.browser_fixtures"]
 
 

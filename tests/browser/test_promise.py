@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from consentkit import ConsentKit
 from tests.browser.trackers import Trackers, trackers
-from tests.browser_fixtures import forget_loop
+from tests.browser_fixtures import forget_loop, resume_loop, serving
 from tests.journeys.school import settings
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -86,31 +86,53 @@ def arrived() -> Iterator[Trackers]:
         yield found
 
 
+class Door:
+    """Where http://www.school.test leads: to the app of the test that runs."""
+
+    app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def world(arrived: Trackers, launch: Callable[..., Browser]) -> Iterator[tuple[Browser, Door]]:
+    """A Chromium for which http://www.school.test is the door, and every other host the stand-in."""
+    door = Door()
+    with serving() as serve:
+        port = serve(door).rpartition(":")[2]
+        to = f"127.0.0.1:{arrived.port}"
+        rules = ", ".join([f"MAP www.school.test:80 127.0.0.1:{port}", *(f"MAP {host} {to}" for host in HOSTS)])
+        browser = launch(f"--host-resolver-rules={rules}, MAP * ~NOTFOUND", "--ignore-certificate-errors")
+        forget_loop()
+        yield browser, door
+        resume_loop()
+        browser.close()
+        forget_loop()
+
+
 @pytest.fixture
 def visit(
-    arrived: Trackers, launch: Callable[..., Browser], serve: Callable[..., str], tmp_path: Path
+    arrived: Trackers, world: tuple[Browser, Door], tmp_path: Path
 ) -> Iterator[Callable[..., tuple[Page, BrowserContext]]]:
     """Opens a fresh profile on http://www.school.test, every other host being the stand-in."""
-    opened: list[Browser] = []
+    browser, door = world
     kits: list[ConsentKit] = []
 
     def start(
         *, js: bool = True, policy: str = "", html: str = "private", **options: Any
     ) -> tuple[Page, BrowserContext]:
-        if not opened:
-            kits.append(ConsentKit(settings(tmp_path, services=NAMED, base_url="http://www.school.test", html=html)))
-            port = serve(kits[0].wrap(school_app(policy))).rpartition(":")[2]
-            to = f"127.0.0.1:{arrived.port}"
-            rules = ", ".join([f"MAP www.school.test:80 127.0.0.1:{port}", *(f"MAP {host} {to}" for host in HOSTS)])
-            opened.append(launch(f"--host-resolver-rules={rules}, MAP * ~NOTFOUND", "--ignore-certificate-errors"))
-        context = opened[0].new_context(java_script_enabled=js, ignore_https_errors=True, **options)
+        resume_loop()
+        kits.append(ConsentKit(settings(tmp_path, services=NAMED, base_url="http://www.school.test", html=html)))
+        door.app = kits[0].wrap(school_app(policy))
+        context = browser.new_context(java_script_enabled=js, ignore_https_errors=True, **options)
         context.set_default_timeout(10_000)
         arrived.clear()
         return context.new_page(), context
 
     yield start
-    for browser in opened:
-        browser.close()
+    for context in browser.contexts:
+        context.close()
     forget_loop()
     for kit in kits:
         kit.close()
@@ -163,7 +185,8 @@ def test_after_a_refusal_nothing_leaves_over_ten_pages_and_a_new_session(
 ) -> None:
     page, context = visit(js=js)
     go(page)
-    page.get_by_role("button", name="Weigeren").click()
+    with page.expect_response("**/privacy/choice"):
+        page.get_by_role("button", name="Weigeren").click()
     settle(page)
     for number in range(10):
         go(page, "/ouders/brief" if number % 2 else "/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -59,17 +60,21 @@ WRONG: list[tuple[str, Any]] = [
 
 
 @pytest.mark.checklist("EVI-01")
-@pytest.mark.parametrize(("name", "value"), WRONG)
-def test_an_event_with_a_field_missing_or_wrong_is_refused_and_nothing_is_stored(
-    evidence: Evidence, name: str, value: Any
-) -> None:
-    event = replace(make_event(), **{name: value})
+def test_an_event_with_a_field_missing_or_wrong_is_refused_and_nothing_is_stored(evidence: Evidence) -> None:
+    said = re.compile(r"missing|must|can't|none that|end|in another language")
+    answers = [(name, value, answer(evidence, replace(make_event(), **{name: value}))) for name, value in WRONG]
 
-    with pytest.raises(ValueError, match=r"missing|must|can't|none that|end|in another language"):
-        evidence.record_sync(event, NOTICE)
-
+    assert [one for one in answers if not said.search(one[-1])] == []
     assert list(evidence.export()) == []
     assert evidence.verify().notices == 0
+
+
+def answer(evidence: Evidence, event: ConsentEvent) -> str:
+    try:
+        evidence.record_sync(event, NOTICE)
+    except ValueError as error:
+        return str(error)
+    return "it was taken"
 
 
 @pytest.mark.checklist("EVI-01")

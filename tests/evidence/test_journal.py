@@ -6,8 +6,6 @@ import asyncio
 import json
 import logging
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,9 +23,8 @@ from consentkit.evidence.journal import Journal, JournalFile
 from consentkit.evidence.ledger import Entry
 from consentkit.evidence.tables import journals
 from consentkit.store import Store
+from tests.evidence.child import start
 from tests.evidence.samples import NOTICE, NOW, make_event, nonce, outage, withdrawal
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -208,15 +205,13 @@ def test_a_commit_that_comes_after_the_patience_is_over_leaves_nothing_double(
 def test_the_journal_of_a_killed_process_is_adopted_exactly_once(
     evidence: Evidence, database_url: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(ROOT / "tests/evidence/child.py"), database_url, str(tmp_path / "journal"), "0.4"]
+    told = tmp_path / "printed"
     with outage(database_url):
-        child = subprocess.Popen(
-            [*command, "1000000"], stdout=subprocess.PIPE, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
-        )
-        assert child.stdout is not None
-        printed = [child.stdout.readline() for _ in range(200)]
+        child = start(database_url, tmp_path / "journal", told, patience=0.4)
+        wait_until(lambda: told.read_text().count("\n") >= 200)
         child.kill()
-        printed += child.communicate()[0].splitlines(keepends=True)
+        child.join(60)
+    printed = told.read_text().splitlines(keepends=True)
     answered = [line.split() for line in printed if line.endswith("\n")]
     assert {durability for _, durability, _ in answered} == {"journal"}
 

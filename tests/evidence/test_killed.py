@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from consentkit.evidence import Evidence
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.evidence.child import start
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
@@ -43,14 +40,14 @@ def test_what_was_answered_survives_sigkill_at_any_moment(
 
 def run_and_kill(database_url: str, journal: Path, *, after: float) -> list[str]:
     """Let a child record, and kill it so many seconds after its first answer; returns the whole lines it printed."""
-    command = [sys.executable, str(ROOT / "tests/evidence/child.py"), database_url, str(journal), "5", "1000000"]
     printed = journal.with_name("printed")
-    with printed.open("w+b") as output:  # a pipe would fill, and hold the child up
-        child = subprocess.Popen(command, stdout=output, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        while printed.stat().st_size == 0:
-            assert child.poll() is None
-            time.sleep(0.01)
-        time.sleep(after)
-        child.send_signal(signal.SIGKILL)
-        child.wait(timeout=60)
+    printed.unlink(missing_ok=True)
+    child = start(database_url, journal, printed, patience=5)
+    while printed.stat().st_size == 0:
+        assert child.is_alive()
+        time.sleep(0.01)
+    time.sleep(after)
+    child.kill()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     return [line for line in printed.read_text().splitlines(keepends=True) if line.endswith("\n")]

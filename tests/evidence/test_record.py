@@ -20,6 +20,7 @@ from consentkit.errors import EvidenceUnavailable, NoticeSpent
 from consentkit.evidence import ConsentEvent, Count, Durability, Evidence, Notice
 from consentkit.evidence.tables import events
 from consentkit.store import Store, metadata
+from tests.evidence.child import start
 from tests.evidence.samples import NOTICE, NOW, make_event, nonce, withdrawal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -292,12 +293,11 @@ def test_a_row_that_the_database_refuses_harms_nobody_else_in_its_batch(evidence
 
 
 def test_several_processes_write_to_one_chain(evidence: Evidence, database_url: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "tests/evidence/child.py"), database_url, str(tmp_path / "j"), "10", "100"]
-    children = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
-        for _ in range(3)
-    ]
-    printed = [line for child in children for line in child.communicate(timeout=100)[0].splitlines()]
+    files = [tmp_path / f"printed-{number}" for number in range(3)]
+    children = [start(database_url, tmp_path / "j", file, patience=10, how_many=100) for file in files]
+    for child in children:
+        child.join(100)
+    printed = [line for file in files for line in file.read_text().splitlines()]
 
     assert len(printed) == 300
     assert sorted(stored(evidence)) == sorted(line.split()[0] for line in printed)

@@ -6,12 +6,12 @@ A walk through the newsletter with a plain client collects each page as it was s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -20,6 +20,8 @@ from starlette.routing import Route
 from consentkit import ConsentKit
 from consentkit.render import load_texts
 from consentkit.theme import contrast
+from tests.browser_fixtures import forget_loop, resume_loop, serving
+from tests.front.harness import axe
 from tests.newsletter.desk import LISTS, Desk, desk
 
 pytestmark = pytest.mark.browser
@@ -58,6 +60,18 @@ ALIKE = {
 }
 PHONE = {"viewport": {"width": 320, "height": 640}}
 DESK = {"viewport": {"width": 1280, "height": 800}}
+WIDE = {"viewport": {"width": 1600, "height": 900}}
+LARGE = "html { font-size: 200% }"
+SPACED = "* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important }"
+SIZES = {
+    "320 px": (PHONE, ""),
+    "1280 px": (DESK, ""),
+    "200 % text, phone": (PHONE, LARGE),
+    "200 % text, desktop": (DESK, LARGE),
+    "spacing": (PHONE, SPACED),
+    "1600 px": (WIDE, ""),
+}
+SCHEMES = {"nl": ("light", "dark"), "en": ("light",)}  # colours know no language
 CONTROLS = (
     "button, textarea, summary, nav a, .home, .consentkit-button, .button, main a, label:has(input), "
     "input:not([type=checkbox], [type=radio], [type=hidden])"
@@ -65,6 +79,15 @@ CONTROLS = (
 SMALL = """all => all.filter(one => one.checkVisibility()).map(one => [one, one.getBoundingClientRect()])
     .filter(([_, box]) => box.width < 44 || box.height < 44)
     .map(([one, box]) => [one.outerHTML.slice(0, 90), box.width, box.height])"""
+OWN_CSS = """css => {
+    const style = document.querySelector('style.own') ?? document.head.appendChild(document.createElement('style'));
+    style.className = 'own', style.textContent = css;
+}"""
+CUT = """() => [...document.querySelectorAll('body, body *')].filter(one => one.checkVisibility()
+    && !one.matches('input, .skip') && one.clientWidth && one.scrollWidth > one.clientWidth + 1)
+    .map(one => one.outerHTML.slice(0, 90))
+    .concat(document.documentElement.scrollWidth > innerWidth ? ['the page'] : [])"""
+STRONG = "all => all.filter(_ => getComputedStyle(_).backgroundColor != 'rgba(0, 0, 0, 0)').length"
 EDGES = """all => all.filter(one => one.checkVisibility()).map(one => {
     const style = getComputedStyle(one), page = getComputedStyle(document.documentElement).backgroundColor;
     return [one.name, style.borderTopWidth, style.borderTopColor, page];
@@ -148,38 +171,79 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ConsentKi
         yield dutch.kit, {"nl": walk(dutch, "nl"), "en": walk(other, "en")}
 
 
+def site(kit: ConsentKit, pages: Mapping[str, Mapping[str, str]], css: str = "") -> Starlette:
+    """Serves `/<lang>/<name>`; `css` goes into each page as a host's or a visitor's own."""
+
+    async def page(request: Request) -> Response:
+        html = pages.get(request.path_params["lang"], {}).get(request.path_params["name"])
+        if html is None:
+            return Response("no such page", 404)
+        return HTMLResponse(html.replace("</head>", f"<style>{css}</style></head>") if css else html)
+
+    async def asset(request: Request) -> Response:
+        body, media_type = kit.sites[0].renderer.asset(request.path_params["name"]) or (b"", "text/plain")
+        return Response(body, media_type=media_type)
+
+    return Starlette(routes=[Route("/privacy/static/{name}", asset), Route("/{lang}/{name:path}", page)])
+
+
 @pytest.fixture
 def shown(walked: Any, serve: Callable[..., str], new_page: Callable[..., Page]) -> Callable[..., Page]:
-    """Opens a page with which to look at `/<lang>/<name>`; `css` goes into each as a host's or a visitor's own."""
+    """Opens a page with which to look at `/<lang>/<name>`."""
     kit, found = walked
 
     def look(css: str = "", pages: dict[str, str] | None = None, **options: Any) -> Page:
-        async def page(request: Request) -> Response:
-            lang, name = request.path_params["lang"], request.path_params["name"]
-            html = (pages or found.get(lang, {})).get(name)
-            if html is None:
-                return Response("no such page", 404)
-            return HTMLResponse(html.replace("</head>", f"<style>{css}</style></head>") if css else html)
-
-        async def asset(request: Request) -> Response:
-            body, media_type = kit.sites[0].renderer.asset(request.path_params["name"]) or (b"", "text/plain")
-            return Response(body, media_type=media_type)
-
-        routes = [Route("/privacy/static/{name}", asset), Route("/{lang}/{name:path}", page)]
-        return new_page(base_url=serve(Starlette(routes=routes)), **options)
+        return new_page(base_url=serve(site(kit, {"nl": pages} if pages else found, css)), **options)
 
     return look
 
 
-def names(walked: Any, lang: str) -> list[str]:
-    """One page of each layout: those that say one thing differ in their words only."""
-    return [name for name in walked[1][lang] if name not in ALIKE]
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One page as it was seen: what axe finds wrong by colour scheme, what is cut off and which controls are too
+    small by size of the window, and how many buttons stand out."""
+
+    axe: dict[str, list[str]]
+    cut: dict[str, list[str]]
+    small: dict[str, list[Any]]
+    strong: int
 
 
-def axe(page: Page) -> list[str]:
-    page.evaluate(Axe().axe_script)
-    result = page.evaluate("axe.run({resultTypes: ['violations']})")
-    return [f"{one['id']}: {[node['html'][:160] for node in one['nodes']]}" for one in result["violations"]]
+@pytest.fixture(scope="module")
+def seen(walked: Any, chromium: Browser) -> Iterator[dict[tuple[str, str], Look]]:
+    """One page of each layout in both languages, each opened once and looked at in every way."""
+    kit, found = walked
+    with serving() as serve:
+        resume_loop()
+        context = chromium.new_context(base_url=serve(site(kit, found)))
+        page = context.new_page()
+        looks = {(lang, name): look_at(page, lang, name) for lang in found for name in found[lang] if name not in ALIKE}
+        context.close()
+        forget_loop()
+    return looks
+
+
+def look_at(page: Page, lang: str, name: str) -> Look:
+    page.set_viewport_size(PHONE["viewport"])
+    page.goto(f"/{lang}/{name}")
+    found, cut, small = {}, {}, {}
+    for scheme in SCHEMES[lang]:
+        page.emulate_media(color_scheme=scheme)
+        found[scheme] = axe(page)
+    page.emulate_media(color_scheme="light")
+    for size, (options, css) in SIZES.items():
+        page.set_viewport_size(options["viewport"])
+        page.evaluate(OWN_CSS, css)
+        cut[size] = page.evaluate(CUT)
+        if not css:
+            small[size] = page.locator(CONTROLS).evaluate_all(SMALL)
+    return Look(found, cut, small, page.locator("main button").evaluate_all(STRONG))
+
+
+def wrong(seen: dict[tuple[str, str], Look], what: str) -> list[tuple[Any, ...]]:
+    """What of one kind is wrong: language, page, way of looking and what was found."""
+    assert len(seen) > 40
+    return [(*where, way, found) for where, look in seen.items() for way, found in getattr(look, what).items() if found]
 
 
 def hexed(colour: str) -> str:
@@ -190,16 +254,8 @@ def hexed(colour: str) -> str:
 
 
 @pytest.mark.checklist("ACC-03")
-@pytest.mark.parametrize("lang", ["nl", "en"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_on_any_page_or_mail(walked: Any, shown: Any, lang: str, scheme: str) -> None:
-    page, wrong = shown(color_scheme=scheme, **PHONE), {}
-    for name in names(walked, lang):
-        page.goto(f"/{lang}/{name}")
-        if found := axe(page):
-            wrong[name] = found
-
-    assert wrong == {}
+def test_axe_finds_nothing_on_any_page_or_mail(seen: Any) -> None:
+    assert wrong(seen, "axe") == []
 
 
 @pytest.mark.checklist("ACC-03")
@@ -215,43 +271,13 @@ def test_axe_finds_nothing_in_forced_colours_and_boxes_are_the_systems_own(walke
 
 
 @pytest.mark.checklist("ACC-05")
-@pytest.mark.parametrize(
-    ("options", "css"),
-    [
-        (PHONE, ""),
-        (PHONE, "html { font-size: 200% }"),
-        (DESK, "html { font-size: 200% }"),
-        (PHONE, "* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important }"),
-        ({"viewport": {"width": 1600, "height": 900}}, ""),
-    ],
-    ids=["320 px", "200 % text, phone", "200 % text, desktop", "spacing", "1600 px"],
-)
-def test_nothing_scrolls_sideways_or_is_cut_off(walked: Any, shown: Any, options: Any, css: str) -> None:
-    page, wrong = shown(css, **options), {}
-    for lang in ("nl", "en"):
-        for name in names(walked, lang):
-            page.goto(f"/{lang}/{name}")
-            cut = page.evaluate(
-                """() => [...document.querySelectorAll('body, body *')].filter(one => one.checkVisibility()
-                  && !one.matches('input, .skip') && one.clientWidth && one.scrollWidth > one.clientWidth + 1)
-                  .map(one => one.outerHTML.slice(0, 90))"""
-            )
-            if cut or page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-                wrong[lang, name] = cut
-
-    assert wrong == {}
+def test_nothing_scrolls_sideways_or_is_cut_off(seen: Any) -> None:
+    assert wrong(seen, "cut") == []
 
 
 @pytest.mark.checklist("ACC-04")
-@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desktop"])
-def test_every_control_is_a_large_target(walked: Any, shown: Any, size: Any) -> None:
-    page, small = shown(**size), []
-    for lang in ("nl", "en"):
-        for name in names(walked, lang):
-            page.goto(f"/{lang}/{name}")
-            small += [(lang, name, *one) for one in page.locator(CONTROLS).evaluate_all(SMALL)]
-
-    assert small == []
+def test_every_control_is_a_large_target(seen: Any) -> None:
+    assert wrong(seen, "small") == []
 
 
 @pytest.mark.checklist("ACC-03")
@@ -284,13 +310,8 @@ def test_where_the_focus_is_can_be_seen_on_every_control(walked: Any, shown: Any
 
 
 @pytest.mark.parametrize("lang", ["nl", "en"])
-def test_one_strong_button_at_most_and_the_others_are_quiet(walked: Any, shown: Any, lang: str) -> None:
-    page, strong = shown(**DESK), {}
-    for name in names(walked, lang):
-        page.goto(f"/{lang}/{name}")
-        strong[name] = page.locator("main button").evaluate_all(
-            "all => all.filter(_ => getComputedStyle(_).backgroundColor != 'rgba(0, 0, 0, 0)').length"
-        )
+def test_one_strong_button_at_most_and_the_others_are_quiet(seen: Any, lang: str) -> None:
+    strong = {name: look.strong for (its, name), look in seen.items() if its == lang}
 
     asks = {"form", "short form", "form with errors", "empty form", "confirm", "leave"}
     saves = {"preferences", "saved", "own data"}

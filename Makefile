@@ -17,6 +17,8 @@ PIP := PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --dis
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
 # Where the browser tests find Chromium: the system's, or the one that scripts/needs put beside Python.
 export CONSENTKIT_CHROMIUM ?= $(firstword $(wildcard $(CURDIR)/$(BIN)/chromium) /usr/bin/chromium)
 
@@ -57,9 +59,18 @@ suite: $(VENV)/.dev $(VENV)/.browser node_modules/.installed  ## all tests (TEST
 bench: $(VENV)/.dev $(VENV)/.browser  ## the measured ratios, each beside its goal
 	$(BIN)/python -m benchmarks
 
+.PHONY: test-post
+test-post: $(VENV)/.dev  ## mailings through a real Postfix and Dovecot, which root starts in a folder of their own
+	scripts/needs post
+	$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -p no:cacheprovider tests/post
+
 .PHONY: fuzz
 fuzz: $(VENV)/.dev  ## the scanner against an independent tokenizer, RUNS=1000000 documents
 	CONSENTKIT_FUZZ_RUNS=$(or $(RUNS),1000000) $(BIN)/python -m pytest --timeout 0 tests/gate/test_oracle.py
+
+.PHONY: soak
+soak: $(VENV)/.dev  ## senders killed in the middle of RUNS=200 mailings on each database: nobody gets one twice
+	CONSENTKIT_SOAK_RUNS=$(or $(RUNS),200) $(BIN)/python -m pytest -s --timeout 0 tests/mailing/test_kill.py
 
 .PHONY: checklist
 checklist: $(VENV)/.dev  ## writes docs/checklist.md: which test holds which requirement
@@ -73,7 +84,7 @@ format: $(VENV)/.dev  ## writes the house format
 .PHONY: clean
 clean:  ## removes what this file made, the demo's database included
 	rm -rf $(VENV) .dev node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf demo_site/demo.db* demo_site/consentkit.keys demo_site/consentkit-journal* demo_site/consentkit-tombstones
+	rm -rf demo_site/demo.db* demo_site/demo-post.jsonl demo_site/consentkit.keys demo_site/consentkit-journal* demo_site/consentkit-tombstones
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what the targets above need; each stamp is older than its causes only when there is something to install
@@ -90,7 +101,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install -c constraints.txt -e '.[postgres,brotli,imap]' --group dev
+	$(PIP) install -c constraints.txt -e '.[postgres,brotli,imap,bounces,dkim,mjml,queue]' --group dev
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.browser: scripts/needs | $(VENV)/.dev

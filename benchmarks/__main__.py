@@ -28,6 +28,7 @@ PARTS = {
     "evidence": "Writing consent events, each one durable",
     "tokens": "Signed values and cookies",
     "afgemeld": "The afgemeld ledger",
+    "mailing": "Sending mailings",
     "front": "In the browser",
 }
 RESULT = {True: "ok", False: "short", None: ""}

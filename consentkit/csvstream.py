@@ -1,8 +1,8 @@
 """A CSV of any spelling as a stream: encoding, delimiter, header and address column are found, rows keep their line.
 
-UTF-8 (with a BOM or without), UTF-16 with a BOM, else Windows-1252; commas, semicolons, tabs or bars; quotes; CRLF or
-LF; with a header or without. A broken row is told with its line, and the rest goes on. Memory does not grow with the
-file: a block at a time is read, so a pipe will do.
+UTF-8 (with a BOM or without), UTF-16 with a BOM, else Windows-1252; commas, semicolons, tabs or bars, or what Excel's
+`sep=` in the first line names; quotes; CRLF or LF; with a header or without. A broken row is told with its line, and
+the rest goes on. Memory does not grow with the file: a block at a time is read, so a pipe will do.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _BLOCK: Final = 1 << 15
 _SAMPLE: Final = 1 << 15
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _UTF16: Final = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_SEPARATOR = re.compile(rb"(?i)sep=([^\w\s\"@\x00-\x1f\x7f-\xff]|\t)\r?\n")
+_MAYBE_DELIMITERS: Final = "^~#/!$%&*=?`{}"
+"""What may stand in an address as well, and in all of them only where it parts columns."""
 _LIKE_ADDRESS = re.compile(r"[^\s@,;|\"<>]+@[^\s@,;|\"<>]+\Z")
 
 _UNDECODABLE: Final = "the text can't be decoded"
@@ -107,7 +110,7 @@ class Table:
         columns: the names in the header, as written; empty where there is none.
         column: the position of the address column.
         width: how many columns each row has.
-        head: the bytes before the first row: the BOM and the header.
+        head: the bytes before the first row: the BOM, `sep=` and the header.
         bytes_read: how much of the source was read so far.
     """
 
@@ -121,7 +124,7 @@ class Table:
             also: further names of that column in the header, in lower case.
 
         Raises:
-            ConsentKitError: there is no such column.
+            ConsentKitError: there is no such column, or its delimiter is none of those.
         """
         return cls(source, column, also)
 
@@ -137,9 +140,11 @@ class Table:
         self._ended = False
         self._line = 1
         self._start(self._raw_block())
+        marked = bool(self.head)
+        delimiters = self._named_delimiter() or _DELIMITERS
         sample = self._sample()
-        self._utf8 = self._decoder is not None or bool(self.head) or any(map(_is_wide, BytesIO(sample)))
-        found = self._sniff(sample)
+        self._utf8 = self._decoder is not None or marked or any(map(_is_wide, BytesIO(sample)))
+        found = self._sniff(sample, delimiters)
         if found:
             self._take_header(found[0], column)
         self.column = self._find_column(found, column, also)
@@ -370,22 +375,32 @@ class Table:
         data = self._unread[:_SAMPLE]
         return data if len(self._unread) <= _SAMPLE else data[: data.rfind(b"\n") + 1] or data
 
-    def _sniff(self, sample: bytes) -> Sequence[_Record]:
+    def _named_delimiter(self) -> Sequence[str]:
+        """The delimiter that the file names for Excel; that line belongs to the head."""
+        found = _SEPARATOR.match(self._unread)
+        if found is None:
+            return ()
+        self.head += self.original(found[0])
+        self._unread = self._unread[found.end() :]
+        self._line += 1
+        return (found[1].decode(),)
+
+    def _sniff(self, sample: bytes, delimiters: Sequence[str]) -> Sequence[_Record]:
         """Set delimiter and width; the records of the sample, blank lines left out."""
-        unread = self._unread
+        unread, line = self._unread, self._line
         best: tuple[tuple[int, int, int], str, int, list[_Record]] | None = None
-        for delimiter in _DELIMITERS:
+        for delimiter in delimiters:
             self.delimiter = delimiter
-            found = [one for one in self._records(sample, 1, last=True) if one.raw.strip()]
+            found = [one for one in self._records(sample, line, last=True) if one.raw.strip()]
             widths = Counter(len(one.cells) for one in found if not one.problem)
             width, count = max(widths.items(), key=lambda each: each[1], default=(1, 0))
             with_address = sum(any(map(_has_address, one.cells)) for one in found if len(one.cells) == width > 1)
             score = (with_address, count if width > 1 else 0, width)
             if best is None or score > best[0]:
                 best = score, delimiter, width, found
-        assert best is not None  # noqa: S101  # there is more than one delimiter
+        assert best is not None  # noqa: S101  # there is a delimiter
         _, self.delimiter, self.width, records = best
-        self._unread, self._line = unread, 1
+        self._unread, self._line = unread, line
         return records
 
     def _take_header(self, first: _Record, column: str | None) -> None:
@@ -415,7 +430,9 @@ class Table:
                     return at
         rows = [one for one in found if not one.problem and len(one.cells) == self.width]
         for at in range(self.width):
-            if any(_is_address(one.cells[at], one.encoding) for one in rows):
+            cells = [one.cells[at].decode(one.encoding) for one in rows if _is_address(one.cells[at], one.encoding)]
+            if cells:
+                _refuse_unknown_delimiter(cells, at)
                 return at
         if not found:
             return 0
@@ -439,6 +456,22 @@ def _is_address(cell: bytes, encoding: str) -> bool:
     except AddressError:
         return False
     return True
+
+
+def _refuse_unknown_delimiter(cells: Sequence[str], at: int) -> None:
+    """Two columns must not be taken for one address: nobody would find out who left.
+
+    Raises:
+        ConsentKitError: one sign stands in every address.
+    """
+    local_parts = [cell.rpartition("@")[0] for cell in cells]
+    sign = next((sign for sign in _MAYBE_DELIMITERS if all(sign in local for local in local_parts)), None)
+    if sign is not None:
+        raise ConsentKitError(
+            f'"{sign}" stands before every address, so it may be what parts the columns: save the file with commas, '
+            f"semicolons, tabs or bars, or write sep={sign} in its first line. If these are whole addresses, "
+            f"say --column {at + 1}"
+        )
 
 
 def _is_wide(line: bytes) -> bool:

@@ -83,3 +83,15 @@ class ForeignTables(ConsentKitError):
 
 class SchemaOutdated(ConsentKitError):
     """The database has an older schema than this release; `consentkit db upgrade` brings it up to date."""
+
+
+class MailingError(ConsentKitError):
+    """A mailing can't be made or filled in as it is written.
+
+    Args:
+        problems: one sentence each: the file and line or the key, what is wrong, and what to write instead.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems

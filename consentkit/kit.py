@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,9 @@ from consentkit.afgemeld import Afgemeld, Links, headers
 from consentkit.choice import Choices, Policy, cookie_name
 from consentkit.evidence import Evidence, Notice
 from consentkit.gate import Gate
-from consentkit.mail import Mailer, SMTPMailer
+from consentkit.mail import Mailer, Server, SMTPMailer, Wire
+from consentkit.mailing import Carrier, Engine, Inbox, Limits, Mailings, Marks, Measuring, Release, Scoring, Turn
+from consentkit.mailing.webhooks import hooks
 from consentkit.newsletter import Answer, Form, Letters, Newsletter, Outbox, Paper, declared
 from consentkit.render import Renderer, SiteView
 from consentkit.service import NECESSARY, Duration, Item, Service, Text
@@ -76,9 +78,11 @@ class ConsentKit:
         self.store = Store(self.settings.database_url)
         self.evidence = Evidence(self.store, journal=self.settings.path("consentkit-journal"))
         secrets = [key.encode() for key in self.settings.afgemeld_keys]
-        self.address_keys = AddressKeys(secrets) if secrets else None
         self.afgemeld = Afgemeld(
-            self.store, self.address_keys, tombstones=self.settings.path("consentkit-tombstones"), clock=clock
+            self.store,
+            AddressKeys(secrets) if secrets else None,
+            tombstones=self.settings.path("consentkit-tombstones"),
+            clock=clock,
         )
         self.closed = Gate(catalogue.load().values(), configured=(), categories=())
         self._sites = [self._build(site) for site in self.settings.all_sites]
@@ -87,6 +91,26 @@ class ConsentKit:
         }
         self.newsletter = Newsletter(self.store, self.evidence, self.afgemeld, papers, clock=clock)
         self.outbox = self.newsletter.outbox = self._make_outbox(mailer)
+        keep = timedelta(days=Duration.parse(self.settings.retention.tracking).days)
+        self.measuring = Measuring(self.store, lambda: self.links, keep=keep, clock=clock)
+        self.newsletter.unmeasure, self.newsletter.forget = self.measuring.unmeasure, self.measuring.forget
+        stale = timedelta(days=Duration.parse(self.settings.mailing.bounce_stale).days)
+        scoring = Scoring(self.settings.mailing.bounce_limit, stale)
+        self.inbox = Inbox(self.store, self.afgemeld, lambda: self.links, clock=clock, scoring=scoring)
+        self.hooks = hooks(self.settings)
+        self.mailings = Mailings(
+            self.store,
+            self.afgemeld,
+            papers,
+            self.settings,
+            links=lambda: self.links,
+            measuring=self.measuring,
+            inbox=self.inbox,
+            clock=clock,
+        )
+        self.marks = Marks(self.store, self.afgemeld, clock=clock)
+        self.afgemeld.compare = self.marks.compare
+        self.engine = self._make_engine(self._wire)
         self._by_host = {host: site for site in self._sites for host in _hosts(site.settings)}
         only = self._sites[0]
         self._elsewhere = replace(only, flow=replace(only.flow, secure=False))
@@ -181,7 +205,7 @@ class ConsentKit:
 
     def close(self) -> None:
         """Write what is queued and let go of the database."""
-        self.outbox.close()
+        self.stop()
         self.evidence.close()
         self.afgemeld.close()
         self.store.close()
@@ -192,9 +216,47 @@ class ConsentKit:
         return version("consentkit")
 
     def start(self) -> None:
-        """Begin to send the service mails that still wait; a middleware does so when its app starts."""
+        """Begin to send what waits, service mails and mailings; a middleware does so when its app starts."""
         if self.settings.lists:
             self.outbox.wake()
+            self.engine.wake()
+
+    def work_queue(self, *, once: bool = False) -> None:
+        """Send what is due until SIGTERM, sharing mailings with any number of workers. Needs `consentkit[queue]`.
+
+        Args:
+            once: end when nothing is due.
+
+        Raises:
+            SettingsError: the extra is missing, the database is not PostgreSQL, or its role may not make a schema.
+            DatabaseUnavailable, SchemaOutdated: at the start; later on it waits.
+        """
+        from consentkit.mailing.queue import Queue  # noqa: PLC0415  # of an extra
+
+        queue = Queue(self.store, due=self.mailings.due, engine=self._make_engine, wire=self._wire, clock=self.now)
+        queue.prepare()
+        if self.settings.lists and not once:
+            self.outbox.wake()
+        queue.run(once=once)
+
+    def stop(self) -> None:
+        """Finish what is being sent, and send nothing more until `start`; a middleware does so when its app ends."""
+        self.engine.close()
+        self.outbox.close()
+        self.measuring.close()
+
+    async def test_mailing(self, id: int, addresses: Sequence[str]) -> None:
+        """Send a mailing to a few addresses of one's own, marked as a test.
+
+        Raises:
+            MailingError, AddressError: it can't be sent there. Suppressed: one of them left; nobody got anything.
+            AfgemeldUnavailable: nobody can tell who left. MailError: the mail server did not take it.
+        """
+        wire = self._wire()
+        try:
+            await self.mailings.test(id, addresses, wire)
+        finally:
+            await wire.close()
 
     def newsletter_form(self, list: str, *, lang: str | None = None, site: str | None = None, root: str = "") -> Markup:
         """The sign-up form of a list, for a template of the host's own; works in Jinja, Django and any other.
@@ -217,7 +279,7 @@ class ConsentKit:
         """A form of the host's own as `[forms.<id>]` declares it; `Form.read` takes what was declared and no more.
 
         Raises:
-            KeyError: it is not declared.
+            KeyError: it is not declared. SettingsError: it does not say what its answers are used for.
         """
         return declared(self.settings, id)
 
@@ -255,18 +317,50 @@ class ConsentKit:
         environment.loader = ChoiceLoader([own, ours]) if own else ours
         environment.globals["consentkit"] = self
 
+    def _wire(self) -> Wire:
+        settings = self.settings
+        user, password = settings.smtp_user, settings.smtp_password
+        servers = [Server(url, user, password) for url in settings.mail.smtp]
+        return Wire(servers, settings.mailing.connections)
+
+    def _make_engine(self, wire: Callable[[], Carrier]) -> Engine:
+        own = self.settings.mailing
+        limits = Limits(own.per_second, own.per_hour, own.per_domain_hour, own.domains)
+        release = Release(
+            self.store,
+            self.mailings.readers,
+            limits=limits,
+            stop_after=own.stop_after,
+            connections=own.connections,
+            marks=self.marks,
+        )
+        return Engine(self.mailings, release, lambda: Turn(self.store), wire=wire, clock=self.now)
+
     def _make_outbox(self, mailer: Mailer | None) -> Outbox:
         settings = self.settings
         letters = Letters(
             self.store,
+            self.afgemeld,
             self.newsletter,
             lambda: self.links,
             unsubscribe=settings.mail.unsubscribe,
             secret=(settings.secret_keys[0] if settings.secret_keys else ephemeral_key()).encode(),
             clock=self.now,
         )
-        server = mailer or SMTPMailer(settings.mail.smtp, user=settings.smtp_user, password=settings.smtp_password)
-        return Outbox(self.store, server, write=letters.write, call=letters.call, clock=self.now)
+        # Sooner than a row of the outbox goes to another process; a service mail that comes twice does little harm.
+        server = mailer or SMTPMailer(
+            settings.mail.smtp, user=settings.smtp_user, password=settings.smtp_password, verdict=120.0
+        )
+        return Outbox(
+            self.store, server, write=letters.write, call=letters.call, purge=self._purge_newsletter, clock=self.now
+        )
+
+    def _purge_newsletter(self) -> None:
+        keep = self.settings.retention
+        unconfirmed, left, proof = (
+            timedelta(days=Duration.parse(text).days) for text in (keep.unconfirmed, keep.left, keep.newsletter)
+        )
+        self.newsletter.purge(self.now(), unconfirmed=unconfirmed, left=left, proof=proof)
 
     def _build(self, site: SiteSettings) -> Site:
         services = (self._own_cookie(site), *self.settings.services_of(site))

@@ -44,6 +44,10 @@ _MISSING_KEYS = (
     "CONSENTKIT_SECRET_KEYS is missing: without a secret of your own anybody could forge a choice. "
     f"Run `consentkit init`, which makes {KEY_FILE}, or set the variable to a random text of 32 bytes or more"
 )
+NO_PURPOSE = (
+    "is missing: whoever fills the form in must read what the answers are used for (GDPR art. 13(1)(c)). "
+    'Write purpose = { nl = "…", en = "…" }'
+)
 
 Text = dict[str, str]
 
@@ -269,7 +273,9 @@ class Form(_Table):
     fields: tuple[str, ...] = Field(default=("email",), description='["email", "name"]')
     optional: tuple[str, ...] = Field(default=(), description="fields that may stay empty")
     labels: dict[str, Text] = Field(default={}, description="[forms.<id>.labels]: words for fields of your own")
-    purpose: Text = Field(default={}, description="what the answers are used for, per language")
+    purpose: Text = Field(
+        default={}, description="what the answers are used for, per language; a list's own sign-up has words for it"
+    )
     retention: str = Field(default="12 months", description='how long you keep the answers, such as "12 months"')
     lists: tuple[str, ...] = Field(default=(), description='the [lists.<id>] that it offers, such as ["nieuwsbrief"]')
     uses: dict[str, Text] = Field(default={}, description="[forms.<id>.uses]: other purposes, each a box of its own")
@@ -311,12 +317,32 @@ class Form(_Table):
 class Mail(_Table):
     """How mail leaves. User and password stand in the environment."""
 
-    smtp: str = Field(default="smtp://127.0.0.1:25", pattern=r"^smtps?://[^/@]+/?$", description='"smtp://host:587"')
+    smtp: tuple[str, ...] = Field(
+        default=("smtp://127.0.0.1:25",),
+        min_length=1,
+        description='"smtp://host:587"; or several, and each stands in for those before it',
+    )
     sender: str | None = Field(default=None, description='"De Linde <nieuws@delinde.example>"')
     unsubscribe: str | None = Field(
         default=None, description='a mailbox such as "afmelden@delinde.example", which also gets afmelden+…@'
     )
+    bounces: str | None = Field(
+        default=None, description='a mailbox such as "bounces@delinde.example", which also gets bounces+…@'
+    )
     signups_per_hour: int = Field(default=600, ge=1, description="how many sign-ups the whole site takes in an hour")
+
+    @field_validator("smtp", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("smtp")
+    @classmethod
+    def _servers(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not re.fullmatch(r"smtps?://[^/@]+/?", url):
+                raise _wrong(f'"{url}" is no mail server: write "smtp://host:587", user and password elsewhere')
+        return tuple(dict.fromkeys(urls))
 
     @field_validator("sender")
     @classmethod
@@ -325,16 +351,28 @@ class Mail(_Table):
 
     @field_validator("unsubscribe")
     @classmethod
-    def _mailbox(cls, text: str | None) -> str | None:
-        if text is None:
-            return None
-        try:
-            local, _, domain = Address.parse(text).deliver_to.rpartition("@")
-        except AddressError as error:
-            raise _wrong(f"{error} Write a mailbox such as afmelden@delinde.example") from error
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,15}", local):
-            raise _wrong("the part before the @ takes 1 to 15 letters or digits: a token of 49 signs follows it")
-        return f"{local}@{domain}"
+    def _leaves(cls, text: str | None) -> str | None:
+        return _token_mailbox(text, "afmelden@delinde.example", most=15)
+
+    @field_validator("bounces")
+    @classmethod
+    def _returns(cls, text: str | None) -> str | None:
+        return _token_mailbox(text, "bounces@delinde.example", most=11)
+
+
+def _token_mailbox(text: str | None, example: str, *, most: int) -> str | None:
+    """A mailbox whose name leaves room for a token after a plus (RFC 5321 section 4.5.3.1.1: 64 octets in all)."""
+    if text is None:
+        return None
+    try:
+        local, _, domain = Address.parse(text).deliver_to.rpartition("@")
+    except AddressError as error:
+        raise _wrong(f"{error} Write a mailbox such as {example}") from error
+    if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{most}}}", local):
+        raise _wrong(
+            f"the part before the @ takes 1 to {most} letters or digits: a token of {64 - most} signs follows it"
+        )
+    return f"{local}@{domain}"
 
 
 def _sender(text: str | None) -> str | None:
@@ -368,6 +406,69 @@ def _ending(text: str) -> str:
     return text
 
 
+class Signature(_Table):
+    """One key that mailings are signed with (DKIM, RFC 6376)."""
+
+    domain: str = Field(pattern=r"[a-z0-9.-]+", description='"delinde.example": the domain that answers for the mail')
+    selector: str = Field(pattern=r"[A-Za-z0-9._-]+", description='"nieuws": its key stands at nieuws._domainkey')
+    key_file: Path = Field(
+        description="a private key in PEM, RSA of 2048 bits or more or Ed25519, readable by you alone"
+    )
+
+
+class Webhook(_Table):
+    """One provider that posts what came back. Its secret stands in the environment."""
+
+    kind: Literal["generic", "ses", "postmark", "mailgun"] = Field(
+        description='"generic", "ses", "postmark" or "mailgun"'
+    )
+    topic: str = Field(
+        default="",
+        pattern=r"^(arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?)?$",
+        description='"arn:aws:sns:eu-west-1:123456789012:bounces": the topic of Amazon SNS, for "ses"',
+    )
+
+
+class Mailing(_Table):
+    """How mailings go out: how many at once, how fast, and when to stop."""
+
+    connections: int = Field(default=10, ge=1, le=200, description="open connections to the mail server")
+    per_second: int = Field(default=0, ge=0, description="messages in a second; 0 for no limit")
+    per_hour: int = Field(default=0, ge=0, description="messages in an hour; 0 for no limit")
+    per_domain_hour: int = Field(default=0, ge=0, description="messages in an hour to one domain; 0 for no limit")
+    domains: dict[str, int] = Field(default={}, description='messages in an hour to some: { "gmail.com" = 2000 }')
+    stop_after: int = Field(default=25, ge=1, description="refusals in a row that stop a mailing")
+    not_after: str = Field(default="3 days", description="how long after its start a mailing may still go out")
+    attachments_mb: int = Field(default=5, ge=0, le=25, description="megabytes of attachments and images in a mailing")
+    dkim: tuple[Signature, ...] = Field(default=(), description="[[mailing.dkim]] with domain, selector and key_file")
+    bounce_limit: float = Field(default=5.0, ge=1, le=100, description="how often mail may fail before it stops")
+    bounce_stale: str = Field(default="7 days", description="so long without a failure, and they are counted anew")
+    webhooks: dict[str, Webhook] = Field(default={}, description="[mailing.webhooks.<name>] tables")
+
+    @field_validator("webhooks")
+    @classmethod
+    def _called(cls, webhooks: dict[str, Webhook]) -> dict[str, Webhook]:
+        for name, webhook in webhooks.items():
+            if not re.fullmatch(r"[a-z0-9-]{1,32}", name):
+                raise _wrong(f'"{name}" is no name: write small letters, digits and dashes, at most 32')
+            if bool(webhook.topic) != (webhook.kind == "ses"):
+                raise _wrong(f'{name}: `topic` is for kind = "ses", which needs it, and for no other')
+        return webhooks
+
+    @field_validator("not_after", "bounce_stale")
+    @classmethod
+    def _ends(cls, text: str) -> str:
+        return _ending(text)
+
+    @field_validator("domains")
+    @classmethod
+    def _names(cls, limits: dict[str, int]) -> dict[str, int]:
+        for domain, count in limits.items():
+            if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain) or count < 1:
+                raise _wrong(f'"{domain} = {count}" is no limit: write a domain in small letters and 1 or more')
+        return limits
+
+
 class Retention(_Table):
     """How long what is kept; each a duration."""
 
@@ -377,6 +478,8 @@ class Retention(_Table):
     unconfirmed: str = Field(default="7 days", description="sign-ups that nobody confirmed")
     left: str = Field(default="30 days", description="address and fields of who left every list, from that day")
     newsletter: str = Field(default="5 years", description="proof of newsletter consents, from the day of leaving")
+    tracking: str = Field(default="90 days", description="single openings and clicks; then totals are left")
+    mailings: str = Field(default="24 months", description="who got which mailing; then totals are left")
 
     @field_validator("*")
     @classmethod
@@ -414,12 +517,14 @@ class Settings(_Table):
     lists: dict[str, MailingList] = Field(default={}, description="[lists.<id>] tables")
     forms: dict[str, Form] = Field(default={}, description="[forms.<id>] tables")
     mail: Mail = Field(default=Mail(), description="the table [mail]")
+    mailing: Mailing = Field(default=Mailing(), description="the table [mailing]")
     retention: Retention = Field(default=Retention(), description="the table [retention]")
     database: Database = Field(default=Database(), description="the table [database]")
     secret_keys: tuple[str, ...] = Field(default=(), description="set CONSENTKIT_SECRET_KEYS", repr=False)
     afgemeld_keys: tuple[str, ...] = Field(default=(), description="set CONSENTKIT_AFGEMELD_KEYS", repr=False)
     smtp_user: str = Field(default="", description="set CONSENTKIT_SMTP_USER", repr=False)
     smtp_password: str = Field(default="", description="set CONSENTKIT_SMTP_PASSWORD", repr=False)
+    webhook_secrets: dict[str, str] = Field(default={}, description="set CONSENTKIT_WEBHOOK_<NAME>", repr=False)
     folder: Path = Field(default=Path(), description="what relative paths start from")
     source: str = Field(default="settings", description="where the settings came from")
     development: bool = Field(default=False, description="made up because there was no file; loopback only")
@@ -456,6 +561,7 @@ class Settings(_Table):
         if len(set(names)) < len(names):
             raise _wrong("two [[sites]] have one name: it names their evidence, so give each a name of its own")
         self._check_lists()
+        self._check_webhooks()
         named = self.named_services  # parsed here, so that a mistake is found at the start
         for each in self.all_sites:
             for id in each.services or ():
@@ -477,6 +583,9 @@ class Settings(_Table):
                     raise _wrong(f"forms.{id}.lists: there is no [lists.{list}]: add it, or remove the name")
             if form.lists and "email" not in form.fields:
                 raise _wrong(f'forms.{id}.fields: a form that offers lists needs "email"')
+            of_a_list = any(each.form == id for each in self.lists.values())
+            if form.model_fields_set and not form.purpose and not of_a_list:
+                raise _wrong(f"forms.{id}.purpose: {NO_PURPOSE}")
         if self.lists and (without := next((site for site in self.all_sites if not site.controller.address), None)):
             raise _wrong(
                 f'lists: site "{without.name}" has no postal address, and every mail must say where a stop request can '
@@ -493,6 +602,19 @@ class Settings(_Table):
                 raise _wrong(
                     f"lists.{id}.sender: nobody sends it. Write [mail] sender, or an email under [site.controller]"
                 )
+
+    def _check_webhooks(self) -> None:
+        for name, webhook in self.mailing.webhooks.items():
+            secret = self.webhook_secrets.get(name, "")
+            if webhook.kind == "ses":
+                continue
+            if len(secret) < MIN_KEY_BYTES or len(set(secret)) < 10:
+                raise _wrong(
+                    f"mailing.webhooks.{name}: its secret is missing or weaker than {MIN_KEY_BYTES} random signs. Set "
+                    f"{_webhook_variable(name)} to {_WEBHOOK_SECRETS[webhook.kind]}"
+                )
+            if webhook.kind == "postmark" and not all(secret.partition(":")):
+                raise _wrong(f"mailing.webhooks.{name}: write {_webhook_variable(name)} as user:password")
 
     def sender_of(self, list: str) -> str | None:
         """Who sends the mail of a list: its own sender, `[mail] sender`, else the first site's controller."""
@@ -610,9 +732,35 @@ class Settings(_Table):
             if field in table:
                 raise SettingsError([f"{field}: secrets do not belong in the file. Set {variable}"], source=str(found))
             table[field] = environ.get(variable, keys.get(variable, ""))
+        table["webhook_secrets"] = _webhook_secrets(table, environ, keys, source=str(found))
         if url := environ.get("CONSENTKIT_DATABASE_URL", keys.get("CONSENTKIT_DATABASE_URL")):
             table["database"] = {"url": url}
         return cls(**table, folder=folder, source=str(found or "defaults"), development=file is None)
+
+
+_WEBHOOK_SECRETS: dict[str, str] = {
+    "generic": "a random text that you give to whoever signs",
+    "mailgun": "the HTTP webhook signing key of your Mailgun account",
+    "postmark": "user:password, and post to https://user:password@…",
+}
+
+
+def _webhook_variable(name: str) -> str:
+    return f"CONSENTKIT_WEBHOOK_{name.upper().replace('-', '_')}"
+
+
+def _webhook_secrets(
+    table: dict[str, Any], environ: Mapping[str, str], keys: Mapping[str, str], *, source: str
+) -> dict[str, str]:
+    """The secret of each webhook that the file names, where there is one."""
+    if "webhook_secrets" in table:
+        problem = "webhook_secrets: secrets do not belong in the file. Set CONSENTKIT_WEBHOOK_<NAME>"
+        raise SettingsError([problem], source=source)
+    mailing = table.get("mailing")
+    named = mailing.get("webhooks") if isinstance(mailing, dict) else None
+    variables = {name: _webhook_variable(name) for name in named} if isinstance(named, dict) else {}
+    found = {name: environ.get(variable, keys.get(variable, "")) for name, variable in variables.items()}
+    return {name: secret for name, secret in found.items() if secret}
 
 
 def ephemeral_key() -> str:
@@ -648,11 +796,16 @@ def _development() -> dict[str, Any]:
 
 def _key_file(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     path = Path(environ.get("CONSENTKIT_KEY_FILE", folder / KEY_FILE))
-    if not path.is_file():
-        return {}
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise SettingsError(["others can read the keys. Run `chmod 600` on it"], source=str(path))
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    try:
+        if not path.is_file():
+            return {}
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise SettingsError(["others can read the keys. Run `chmod 600` on it"], source=str(path))
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        problem = f"the keys can't be read ({error.strerror}). Run this as the user who owns them"
+        raise SettingsError([problem], source=str(path)) from error
+    lines = (line.strip() for line in text.splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
@@ -705,7 +858,8 @@ def _model(path: list[str]) -> type[BaseModel] | None:
     """The table that a key path lies in."""
     tables: dict[str, type[BaseModel]] = {
         "site": Site, "sites": Site, "categories": Category, "lists": MailingList, "forms": Form, "partners": Partner,
-        "mail": Mail, "retention": Retention, "database": Database, "controller": Controller, "texts": Wording,
+        "mail": Mail, "mailing": Mailing, "dkim": Signature, "webhooks": Webhook, "retention": Retention,
+        "database": Database, "controller": Controller, "texts": Wording,
     }  # fmt: skip
     for part in reversed(path[:-1]):
         if part in tables:
@@ -720,5 +874,6 @@ def _field(path: list[str]) -> Any:
 
 def _siblings(path: list[str]) -> list[str]:
     model = _model(path)
-    hidden = {"folder", "source", "development", "secret_keys", "afgemeld_keys", "smtp_user", "smtp_password"}
+    elsewhere = {"secret_keys", "afgemeld_keys", "smtp_user", "smtp_password", "webhook_secrets"}
+    hidden = {"folder", "source", "development", *elsewhere}
     return [name for name in model.model_fields if name not in hidden] if model else []

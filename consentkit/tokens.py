@@ -36,6 +36,10 @@ class Use(StrEnum):
     PREFERENCES = "preferences"
     OWN_DATA = "own-data"
     PARENT = "parent"
+    BOUNCE = "bounce"
+    OPEN = "open"
+    CLICK = "click"
+    QUIET = "quiet"
 
 
 class _Signer(Signer):

@@ -42,7 +42,7 @@ class Mailbox:
             instead of doing it: `reply["RCPT"] = "550 5.1.1 no such user"`.
         drop: the connection is cut at this verb, unanswered; at `TEXT` within the message, before its end.
         slow: seconds to wait before answering a verb.
-        smtputf8, size, tls: what is offered; a `size` of `None` and a `tls` of `None` are not.
+        smtputf8, size, tls, pipelining: what is offered; a `size` of `None` and a `tls` of `None` are not.
         login: the only user and password that are let in; `None` lets all in.
     """
 
@@ -60,6 +60,7 @@ class Mailbox:
         self.smtputf8 = True
         self.size: int | None = 32 * 1024 * 1024
         self.tls: ssl.SSLContext | None = None
+        self.pipelining = False
         self.login: tuple[str, str] | None = None
         self.connections: set[_Server] = set()
         self._implicit_tls = implicit_tls
@@ -97,6 +98,11 @@ class Mailbox:
             if time.monotonic() > end:
                 raise TimeoutError(f"{len(self.connections)} connections are still open after {timeout} seconds")
             time.sleep(0.01)
+
+    def hang_up(self) -> None:
+        """Cut every connection, with nothing said."""
+        for connection in list(self.connections):
+            self._loop.call_soon_threadsafe(connection.cut)
 
     def take(self, transaction: Transaction, *, encrypted: bool) -> None:
         """Keep what arrived."""
@@ -238,6 +244,12 @@ class _Server(SMTP):
 class _Handler:
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
+
+    async def handle_EHLO(
+        self, server: _Server, session: Any, transaction: Transaction, hostname: str, offers: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*offers[:-1], "250-PIPELINING", offers[-1]] if self._mailbox.pipelining else offers
 
     async def handle_DATA(self, server: _Server, session: Any, transaction: Transaction) -> str:
         if answer := await server.misbehave("."):

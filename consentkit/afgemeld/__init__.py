@@ -10,10 +10,13 @@ from consentkit.afgemeld.entries import (
     forbidding,
     list_scope,
     scope_of,
+    unreachable,
+    widest,
 )
-from consentkit.afgemeld.headers import ONE_CLICK, POLICY, headers
+from consentkit.afgemeld.headers import ONE_CLICK, POLICY, headers, ways_out
 from consentkit.afgemeld.ledger import Afgemeld, Change, Sendable
 from consentkit.afgemeld.links import SHORT_TOKEN, Leaving, Links
+from consentkit.afgemeld.tombstones import Mark
 
 __all__ = [
     "LASTING",
@@ -26,6 +29,7 @@ __all__ = [
     "Change",
     "Leaving",
     "Links",
+    "Mark",
     "Reason",
     "Sendable",
     "Suppression",
@@ -34,4 +38,7 @@ __all__ = [
     "headers",
     "list_scope",
     "scope_of",
+    "unreachable",
+    "ways_out",
+    "widest",
 ]

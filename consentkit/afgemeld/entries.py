@@ -92,7 +92,7 @@ class Suppression:
         scope: `mail`, `marketing` or `list:<id>`.
         channel: how it came in: `page`, `one-click`, `mailto`, `command`, `import` …
         at: since when, aware.
-        mailing: the mailing whose link was used, where that is known.
+        mailing: the mailing whose link was used, where that is known; of an exception the record of its consent.
     """
 
     digest: bytes
@@ -131,6 +131,11 @@ def forbidding(found: Iterable[Suppression]) -> Sequence[Suppression]:
     rows = [*found]
     excepted = {one.digest for one in rows if one.is_exception}
     return [one for one in rows if not one.is_exception and not (one.scope == MARKETING and one.digest in excepted)]
+
+
+def unreachable(found: Iterable[Suppression]) -> bool:
+    """Whether a mailbox gets no mail at all, what its owner asks for neither: all mail was left, or it does harm."""
+    return any(one.scope == MAIL or one.reason in LASTING for one in found)
 
 
 def widest(found: Iterable[Suppression]) -> Suppression | None:

@@ -34,9 +34,13 @@ def headers(url: str, mailto: str | None) -> dict[str, str]:
     Args:
         url: the https link. mailto: the second way, where there is a mailbox for it.
     """
-    where = f"<{url}>" if mailto is None else f"<{url}>, <{mailto}>"
-    made = {"List-Unsubscribe": where, "List-Unsubscribe-Post": ONE_CLICK}
+    made = {"List-Unsubscribe": ways_out(url, mailto), "List-Unsubscribe-Post": ONE_CLICK}
     return {name: whole(name, value) for name, value in made.items()}
+
+
+def ways_out(url: str, mailto: str | None) -> str:
+    """The value of `List-Unsubscribe`, for a writer that folds at commas itself."""
+    return f"<{url}>" if mailto is None else f"<{url}>, <{mailto}>"
 
 
 class _Whole(UnstructuredHeader, BaseHeader):

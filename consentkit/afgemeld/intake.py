@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import imaplib
 import logging
-import re
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from enum import StrEnum
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from consentkit.afgemeld.entries import Reason, Suppression
+from consentkit.afgemeld.head import (
+    LONG_TOKEN,
+    MAX_MESSAGE,
+    Headers,
+    automatic,
+    distinct,
+    first,
+    from_nobody,
+    headers,
+    media_type,
+    sent_to,
+)
 from consentkit.afgemeld.ledger import Afgemeld
 from consentkit.afgemeld.links import SHORT_TOKEN, Leaving, Links
 from consentkit.errors import AfgemeldUnavailable, ConsentKitError, SettingsError, TokenError
@@ -31,29 +42,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("consentkit.afgemeld")
 
-MAX_MESSAGE: Final = 1024 * 1024
-"""How much of a message is looked at; its headers are far within it."""
-
 CHANNEL: Final = "mailto"
 
-_MAX_TOKENS = 20
 _MAX_SUBJECT = 2_000
-_SENT_TO = (
-    "to",
-    "cc",
-    "delivered-to",
-    "x-delivered-to",
-    "x-original-to",
-    "envelope-to",
-    "x-envelope-to",
-    "x-envelope-recipient",
-)
-_LONG_TOKEN = re.compile(r"(?<![A-Za-z0-9_.-])[A-Za-z0-9_-]{44,250}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-_HEAD_END = re.compile(rb"(?:\A|\n)\r?\n")
-_FOLD = re.compile(r"\r?\n[ \t]+")
-_BY_MACHINE = frozenset({"bulk", "junk", "list", "auto_reply"})
-
-Headers = Mapping[str, Sequence[str]]
 
 
 class Outcome(StrEnum):
@@ -95,6 +86,16 @@ class Result:
         return _SENTENCES[self.outcome]
 
 
+class Handled(Protocol):
+    """What became of a message, whoever took it."""
+
+    @property
+    def outcome(self) -> Outcome: ...
+
+    @property
+    def needs_a_person(self) -> bool: ...
+
+
 class MailboxUnavailable(ConsentKitError):
     """The mailbox with opt-outs can't be read now; what is in it stays unread."""
 
@@ -109,8 +110,8 @@ def intake(ledger: Afgemeld, links: Links, lists: Sequence[str], raw: bytes, clo
     Raises:
         AfgemeldUnavailable: it could not be stored; nothing changed, so keep the message and try again.
     """
-    head = _headers(raw[:MAX_MESSAGE])
-    if _automatic(head):
+    head = headers(raw[:MAX_MESSAGE])
+    if automatic(head) or from_nobody(head) or media_type(head) == "multipart/report":
         return Result(Outcome.IGNORED)
     leaving, forged = _leaving(head, links, tuple(lists))
     if leaving:
@@ -135,36 +136,10 @@ def _suppression(leaving: Leaving, at: datetime) -> Suppression:
     return Suppression(leaving.digest, leaving.key_id, leaving.scope, Reason.REPLY, CHANNEL, at)
 
 
-def _headers(raw: bytes) -> Headers:
-    """The headers by their names in lower case, unfolded.
-
-    The library's parser takes the first line that it does not like for the end of the headers, which would hide an
-    opt-out behind a stray byte.
-    """
-    found: dict[str, list[str]] = {}
-    head = _HEAD_END.split(raw, maxsplit=1)[0].decode("ascii", "replace")
-    for line in _FOLD.sub(" ", head).split("\n"):
-        name, _, value = line.partition(":")
-        found.setdefault(name.strip().lower(), []).append(value.strip())
-    return found
-
-
-def _automatic(head: Headers) -> bool:
-    """Whether a machine wrote it (RFC 3834 section 2, RFC 3464, and what older software sends)."""
-    submitted = _first(head, "auto-submitted").partition(";")[0].strip().lower()
-    return (
-        submitted not in ("", "no")
-        or _first(head, "precedence").strip().lower() in _BY_MACHINE
-        or re.sub(r"\s", "", _first(head, "return-path")) == "<>"
-        or _first(head, "content-type").partition(";")[0].strip().lower() == "multipart/report"
-    )
-
-
 def _leaving(head: Headers, links: Links, lists: tuple[str, ...]) -> tuple[list[Leaving], bool]:
     """Everybody that a genuine token names, and whether there was one that is not genuine."""
-    short = (found.lower() for name in _SENT_TO for value in head.get(name, ()) for found in SHORT_TOKEN.findall(value))
-    long = _LONG_TOKEN.findall(_decoded(_first(head, "subject")[:_MAX_SUBJECT]))
-    tokens = [*_distinct(short), *_distinct(long)]
+    long = LONG_TOKEN.findall(_decoded(first(head, "subject")[:_MAX_SUBJECT]))
+    tokens = [*sent_to(head, SHORT_TOKEN), *distinct(long)]
     found: dict[tuple[bytes, str], Leaving] = {}
     for token in tokens:
         try:
@@ -173,15 +148,6 @@ def _leaving(head: Headers, links: Links, lists: tuple[str, ...]) -> tuple[list[
             continue
         found.setdefault((one.digest, one.scope), one)
     return list(found.values()), bool(tokens)
-
-
-def _distinct(tokens: Iterable[str]) -> list[str]:
-    """The first of them, each once: somebody who fills a header with thousands gets no further."""
-    return list(dict.fromkeys(tokens))[:_MAX_TOKENS]
-
-
-def _first(head: Headers, name: str) -> str:
-    return next(iter(head.get(name, ())), "")
 
 
 def _decoded(text: str) -> str:
@@ -225,6 +191,7 @@ def intake_mailbox(
     user: str,
     password: str,
     context: ssl.SSLContext | None = None,
+    before: Callable[[bytes], Handled | None] = lambda raw: None,
 ) -> MailboxReport:
     """Take every unread message of a mailbox; blocks.
 
@@ -234,6 +201,7 @@ def intake_mailbox(
     Args:
         url: `imaps://host:993/INBOX`; `imap://` for this machine only.
         context: which certificates are trusted; default: those that the system trusts.
+        before: takes what is no opt-out, such as a bounce, and says what became of it; None leaves it to be read here.
 
     Raises:
         SettingsError: the url can't be used, or imap-tools is not installed.
@@ -245,7 +213,8 @@ def intake_mailbox(
     with _opened(url, user, password, context) as mailbox:
         for uid in mailbox.uids("UNSEEN"):
             try:
-                result = intake(ledger, links, lists, _fetched(mailbox, uid), clock)
+                raw = _fetched(mailbox, uid)
+                result: Handled = before(raw) or intake(ledger, links, lists, raw, clock)
                 mailbox.flag([uid], ["\\Seen", "\\Flagged"] if result.needs_a_person else ["\\Seen"], True)
             except (AfgemeldUnavailable, OSError, imaplib.IMAP4.abort):
                 raise

@@ -21,13 +21,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 from anyio.to_thread import run_sync
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from consentkit.address import DIGEST_BYTES, HALF_BYTES, AddressKeys, canonical
 from consentkit.afgemeld.entries import (
     LASTING,
+    MAIL,
     MARKETING,
     OPT_IN,
     Reason,
@@ -39,7 +40,7 @@ from consentkit.afgemeld.entries import (
     widest,
 )
 from consentkit.afgemeld.tables import afgemeld, key_checks, lifts
-from consentkit.afgemeld.tombstones import Tombstone, TombstoneFile, Tombstones, added, erased
+from consentkit.afgemeld.tombstones import Mark, TombstoneFile, Tombstones, added, erased, marked
 from consentkit.errors import (
     AddressError,
     AfgemeldUnavailable,
@@ -79,6 +80,7 @@ Holder = Callable[[Connection, Sequence[Suppression]], None]
 Follower = Callable[..., None]
 Eraser = Callable[[Connection, bytes, datetime], None]
 NewKey = Callable[[Connection], None]
+Marker = Callable[[Connection, Sequence[Mark]], None]
 _Waiting = tuple[Suppression, "Future[bool]"]
 
 
@@ -109,6 +111,7 @@ class Afgemeld:
         self.follow: Follower = lambda connection, new, replayed=False: None
         self.erase_again: Eraser = lambda connection, digest, at: None
         self.meet_key: NewKey = lambda connection: None
+        self.compare: Marker = lambda connection, marks: None
         after_fork(self, "_fresh_locks")
 
     def _fresh_locks(self) -> None:
@@ -190,6 +193,18 @@ class Afgemeld:
         where = and_(afgemeld.c.digest.in_(digests), afgemeld.c.scope.in_(covering(list, service=service)))
         rows = connection.execute(select(afgemeld).where(where))
         return {one.digest for one in forbidding(_read(row) for row in rows)}
+
+    def forbids(self, digest: ColumnElement[bytes], *, list: str | None, service: bool = False) -> ColumnElement[bool]:
+        """As `forbidden`, as a condition on a column of digests: for a statement that asks about very many at once."""
+        row = afgemeld.alias("a").c
+        theirs = row.digest.in_([digest, func.substr(digest, 1, HALF_BYTES)])
+        found = row.scope == MAIL
+        if not service:
+            back = afgemeld.alias("o").c
+            excepted = exists().where(back.digest == row.digest, back.scope == (opt_in_scope(list) if list else ""))
+            named = [list_scope(list)] if list else []
+            found = or_(row.scope.in_([MAIL, *named]), and_(row.scope == MARKETING, ~excepted))
+        return exists().where(theirs, found)
 
     def heads(self, list: str | None) -> Iterator[bytes]:
         """The first 8 bytes of every digest that may not get marketing of a list, in order, some thousands joined.
@@ -363,6 +378,22 @@ class Afgemeld:
                 file.note(connection)
                 self._file = file.name
 
+    def mark(self, mark: Mark, *, sync: bool = True) -> None:
+        """Write down beside the database how far a mailing is, which the database has committed before.
+
+        Where the disk refuses, the mailing goes on: then an older backup could send it again, and that is logged.
+
+        Args:
+            sync: wait for the disk.
+        """
+        with self._tombstones.turn() as file:
+            if file is None:
+                return
+            try:
+                file.append([marked(mark)], sync=sync)
+            except OSError as error:
+                log.error("a mark can't be written (%s): an older backup could send a mailing again", error.strerror)
+
     def healthy(self) -> bool:
         """Whether the table can be asked with these keys. Never raises."""
         self._good_until = 0.0
@@ -381,7 +412,7 @@ class Afgemeld:
     def _prepare(self, connection: Connection, file: TombstoneFile | None) -> None:
         self._check_keys(connection)
         if file is not None:
-            restored = self._replay(connection, file.missing(connection))
+            restored = self._replay(connection, file)
             if restored:
                 log.warning("%d line(s) of the tombstones were missing in the database, and are back", restored)
 
@@ -406,9 +437,12 @@ class Afgemeld:
         known = {key.id: key.check for key in self.keys.keys}
         return next((key_id for key_id, check in noted if known.get(key_id) != check), "")
 
-    def _replay(self, connection: Connection, missing: Iterable[Tombstone]) -> int:
+    def _replay(self, connection: Connection, file: TombstoneFile) -> int:
+        """Mailings come first: a release locks them before it locks people."""
+        if marks := file.marks(connection):
+            self.compare(connection, marks)
         count = 0
-        for one in missing:
+        for one in file.missing(connection):
             count += 1
             if one.suppression is not None:
                 _drop_exceptions(connection, [one.suppression])
@@ -468,7 +502,8 @@ class Change:
         list. All mail, a complaint and a hard bounce stay: only people lift them.
 
         Args:
-            digests: of the address. record_id: of the evidence of the new consent. at: its moment.
+            digests: of the address. at: the moment of the new consent.
+            record_id: of its evidence, stored before: without it the database refuses.
 
         Returns:
             how many rows changed.
@@ -479,7 +514,8 @@ class Change:
                 continue
             changed += 1
             if one.scope == MARKETING:
-                back = Suppression(one.digest, one.key_id, opt_in_scope(list), one.reason, "confirm", at)
+                scope = opt_in_scope(list)
+                back = Suppression(one.digest, one.key_id, scope, one.reason, "confirm", at, mailing=record_id)
                 _insert(self.connection, [back])
             else:
                 _lift(self.connection, one, at=at, reason="opt-in", by="-", second="-", record_id=record_id)

@@ -18,6 +18,7 @@ from consentkit.errors import TokenError
 from consentkit.tokens import Tokens, Use
 
 _DELIVERY = 8
+_BOUNCED = 5
 _LIST_MARK = 3
 
 
@@ -42,6 +43,15 @@ class Leaving:
 
     def __repr__(self) -> str:
         return f"<Leaving {self.scope}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Bounced:
+    """What a bounce's address says: `digest` is the first half, `key_id` the key it was made with."""
+
+    digest: bytes
+    key_id: str
+    delivery: int
 
 
 class Links:
@@ -108,11 +118,50 @@ class Links:
             return Leaving(payload[:HALF_BYTES], key_id, marked.get(payload[HALF_BYTES:]))
         raise TokenError("not a signed value of ours")
 
+    def sign(self, use: Use, payload: bytes) -> str:
+        """`payload` as a link's token that lasts as long as the mail it stands in."""
+        return self._tokens[self._keys.newest.id].sign(use, payload)
+
+    def unsign(self, use: Use, token: str) -> bytes:
+        """The payload of a token made by `sign` for the same use.
+
+        Raises:
+            TokenError: as `read`.
+        """
+        for tokens in self._tokens.values():
+            try:
+                return tokens.read(use, token)
+            except TokenError:
+                continue
+        raise TokenError("not a signed value of ours")
+
+    def bounce_token(self, digest: bytes, delivery: int) -> str:
+        """52 letters and digits that name a mailbox and a delivery in the address that bounces come back to."""
+        payload = digest[:HALF_BYTES] + delivery.to_bytes(_BOUNCED, "big")
+        return self._tokens[self._keys.newest.id].sign_short(Use.BOUNCE, payload)
+
+    def read_bounce(self, token: str) -> Bounced:
+        """Whose mail came back, and which.
+
+        Raises:
+            TokenError: as `read`.
+        """
+        for key_id, tokens in self._tokens.items():
+            try:
+                payload = tokens.read_short(Use.BOUNCE, token)
+            except TokenError:
+                continue
+            return Bounced(payload[:HALF_BYTES], key_id, int.from_bytes(payload[HALF_BYTES:], "big"))
+        raise TokenError("not a signed value of ours")
+
     def mailto(self, mailbox: str, address: str, list: str | None) -> str:
         """A `mailto:` that leaves: the token stands in the address, after the plus, and needs nothing else."""
         local, _, domain = mailbox.rpartition("@")
         return f"mailto:{quote(local)}+{self.short_token(address, list)}@{domain}?subject=unsubscribe"
 
+
+BOUNCE_TOKEN = re.compile(r"\+([a-z2-7]{52})@", re.IGNORECASE)
+"""Finds the token of a bounce in a mail address."""
 
 SHORT_TOKEN = re.compile(r"\+([a-z2-7]{48})@", re.IGNORECASE)
 """Finds a short token in a mail address."""

@@ -1,6 +1,7 @@
 """The tables of the ledger. No foreign key leads to or from `afgemeld`: it survives everything that is erased.
 
-`afgemeld` takes no UPDATE, and a DELETE only beside a row of `afgemeld_lift` that says why; triggers hold both.
+`afgemeld` takes no UPDATE, a DELETE only beside a row of `afgemeld_lift` that says why, and an exception from all
+marketing only with a consent that is newer than the leaving, whose record `mailing` names. Triggers hold all three.
 """
 
 from __future__ import annotations

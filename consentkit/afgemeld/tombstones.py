@@ -3,7 +3,8 @@
 Each suppression and erasure is a line, synced to disk before its transaction commits. The database remembers how
 much of the file it has. After a backup is put back that is less than the file's size, and the difference is replayed
 before anything is read: a restored table knows again who left. Who came back is not noted: a sign-up that the backup
-lacks is lost with it, and then the leaving before it holds. No line holds a readable address.
+lacks is lost with it, and then the leaving before it holds. Between them stand marks of mailings that were being sent:
+by these it shows that an older database would send them again. No line holds a readable address.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ log = logging.getLogger("consentkit.afgemeld")
 
 _ADD: Final = "add"
 _ERASE: Final = "erase"
+_MARK: Final = "mark"
+_MARKED: Final = b" mark "
 _SUM: Final = 8
 
 
@@ -40,6 +43,22 @@ class Tombstone(NamedTuple):
     digest: bytes
     at: datetime
     suppression: Suppression | None = None
+
+
+class Mark(NamedTuple):
+    """One line, read back: a mailing went on being sent after the database had counted so far.
+
+    The database counts first, and commits; then the line is written; then messages go out. So a database that has not
+    counted so far is older than what went out, and no crash between them looks like that.
+
+    Args:
+        mailing: its number. nonce: tells it apart from another that has its number after a restore.
+        number: what the database had counted.
+    """
+
+    mailing: int
+    nonce: int
+    number: int
 
 
 def added(one: Suppression) -> str:
@@ -53,6 +72,11 @@ def erased(digest: bytes, at: datetime) -> str:
     return _line(_ERASE, digest.hex(), _stamp(at))
 
 
+def marked(mark: Mark) -> str:
+    """The line for a mailing that goes on."""
+    return _line(_MARK, *map(str, mark))
+
+
 def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
@@ -62,7 +86,7 @@ def _line(*fields: str) -> str:
     return f"{sha256(text.encode()).hexdigest()[:_SUM]} {text}\n"
 
 
-def read_line(line: str) -> Tombstone | None:
+def read_line(line: str) -> Tombstone | Mark | None:
     """What a line says; None for one that a crash tore off or somebody changed."""
     total, _, text = line.rstrip("\n").partition(" ")
     if sha256(text.encode()).hexdigest()[:_SUM] != total:
@@ -78,6 +102,8 @@ def read_line(line: str) -> Tombstone | None:
                 return Tombstone(kept.digest, moment, kept)
             case ["erase", digest, at]:
                 return Tombstone(bytes.fromhex(digest), datetime.fromisoformat(at))
+            case ["mark", mailing, nonce, number]:
+                return Mark(int(mailing), int(nonce), int(number))
     except ValueError:
         return None
     return None
@@ -152,8 +178,11 @@ class TombstoneFile:
             self.append([f"# tombstones {secrets.token_hex(16)}: keep this file, and back it up apart\n"])
         self.name = self._read(13, 32).decode("ascii", "replace")
 
-    def append(self, lines: Sequence[str]) -> None:
+    def append(self, lines: Sequence[str], *, sync: bool = True) -> None:
         """Write whole lines and sync them.
+
+        Args:
+            sync: wait for the disk, so that they outlive a machine that loses its power too.
 
         Raises:
             OSError: the disk is full or away; nothing of them counts.
@@ -163,7 +192,8 @@ class TombstoneFile:
         written = 0
         while written < len(whole):
             written += os.write(self._handle, whole[written:])
-        os.fsync(self._handle)
+        if sync:
+            os.fsync(self._handle)
         self.size += len(whole)
 
     def _mended(self) -> bytes:
@@ -175,20 +205,32 @@ class TombstoneFile:
         return os.read(self._handle, length)
 
     def missing(self, connection: Connection) -> Iterator[Tombstone]:
-        """What the database lacks of the file, oldest first."""
+        """What the database lacks of who left and was erased, oldest first."""
+        for line in self._lines(connection):
+            found = read_line(line.decode("ascii", "replace"))
+            if found is None:
+                log.error("%s holds a line that can't be read; it is passed over", "the file of tombstones")
+            elif isinstance(found, Tombstone):
+                yield found
+
+    def marks(self, connection: Connection) -> Sequence[Mark]:
+        """The furthest mark of each mailing among what the database lacks, in the order of their numbers."""
+        furthest: dict[tuple[int, int], Mark] = {}
+        for line in self._lines(connection):
+            found = read_line(line.decode("ascii", "replace")) if _MARKED in line else None
+            if isinstance(found, Mark):
+                furthest[found[:2]] = max(found, furthest.get(found[:2], found))
+        return sorted(furthest.values())
+
+    def _lines(self, connection: Connection) -> Iterator[bytes]:
         known = connection.execute(select(tombstones.c.size).where(tombstones.c.file == self.name)).scalar()
         if known is not None and known >= self.size:
             return
         with os.fdopen(os.dup(self._handle), "rb") as file:
             file.seek(known or 0)
             for line in file:
-                if line.startswith(b"#") or not line.strip():
-                    continue
-                found = read_line(line.decode("ascii", "replace"))
-                if found is None:
-                    log.error("%s holds a line that can't be read; it is passed over", "the file of tombstones")
-                    continue
-                yield found
+                if not line.startswith(b"#") and line.strip():
+                    yield line
 
     def note(self, connection: Connection) -> None:
         """Remember, within the transaction, that the database has the whole file."""

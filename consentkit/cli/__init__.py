@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from consentkit.cli import afgemeld, check, database, demo, init, newsletter, records, run
+from consentkit.cli import afgemeld, check, database, demo, init, mailing, newsletter, records, run
 from consentkit.cli.output import error_console, say
 from consentkit.errors import ConsentKitError
 
@@ -35,6 +35,8 @@ app.add_typer(database.app, name="db")
 app.add_typer(records.app, name="records")
 app.add_typer(afgemeld.app, name="afgemeld")
 app.add_typer(newsletter.app, name="newsletter")
+app.add_typer(mailing.app, name="mailing")
+app.command()(mailing.worker)
 app.command()(records.purge)
 
 

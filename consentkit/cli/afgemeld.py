@@ -29,6 +29,9 @@ List = Annotated[str | None, typer.Option("--list", help="One list, by its id.")
 Scope = Annotated[str | None, typer.Option(help="mail (everything), marketing, or list:<id>.")]
 Column = Annotated[str | None, typer.Option(help="The address column: its header, or its number from 1.")]
 
+_CHANNELS = {reason: reason.value for reason in (Reason.PHONE, Reason.LETTER, Reason.REPLY)}
+"""How somebody asked, where the reason tells; else all that is known is that this command was typed."""
+
 
 @app.command()
 def add(
@@ -42,7 +45,8 @@ def add(
     """Never write to an address again: all marketing, unless --list, --scope or the reason says otherwise."""
     with opened_kit(context) as kit:
         wanted = _wanted(kit, list, scope) or (MAIL if reason in LASTING else MARKETING)
-        new = kit.afgemeld.add_sync(_read(address), scope=wanted, reason=reason, channel="command")
+        channel = _CHANNELS.get(reason, "command")
+        new = kit.afgemeld.add_sync(_read(address), scope=wanted, reason=reason, channel=channel)
     if json:
         data({"added": new, "scope": wanted, "reason": reason})
     else:
@@ -63,7 +67,8 @@ def check(context: typer.Context, address: Address, list: List = None, json: Jso
         data({"suppressed": bool(entries), "entries": entries})
     else:
         for one in found:
-            say(f"suppressed: {one.scope}, {one.reason} by {one.channel}, since {one.at:%Y-%m-%d %H:%M} UTC")
+            how = one.reason if one.reason == one.channel else f"{one.reason} by {one.channel}"
+            say(f"suppressed: {one.scope}, {how}, since {one.at:%Y-%m-%d %H:%M} UTC")
         if not found:
             say("not suppressed")
     raise typer.Exit(1 if found else 0)
@@ -125,7 +130,10 @@ def scrub(
     report: Annotated[Path | None, typer.Option(help="Write there which rows went out, not to standard error.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Copy a CSV to standard output without those who left, invalid addresses and duplicates."""
+    """Copy a CSV to standard output without those who left, invalid addresses and duplicates.
+
+    Exit code 1: some rows can't be read, or hold no address.
+    """
     with ExitStack() as stack:
         kit = stack.enter_context(opened_kit(context))
         _wanted(kit, list, None)
@@ -150,6 +158,7 @@ def scrub(
         else f"{done.rows} row(s): {done.kept} kept, {done.suppressed} suppressed, {done.duplicate} duplicate, "
         f"{done.invalid} invalid, {done.broken} broken"
     )
+    raise typer.Exit(1 if done.invalid or done.broken else 0)
 
 
 @app.command()

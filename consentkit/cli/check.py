@@ -86,7 +86,7 @@ def _newsletter(kit: ConsentKit, source: str) -> list[Finding]:
         remedy = "Nothing is sent and nobody can sign up until it is mended; the site goes on."
         return [Finding(source, str(error), remedy)]
     if late:
-        remedy = f"Look at the log, and whether {kit.settings.mail.smtp} answers ([mail] smtp)."
+        remedy = f"Look at the log, and whether {kit.settings.mail.smtp[0]} answers ([mail] smtp)."
         found.append(Finding(source, f"{late} service mail(s) wait for more than an hour", remedy))
     for id, each in kit.settings.lists.items():
         for site in kit.settings.all_sites:

@@ -1,4 +1,4 @@
-"""`consentkit afgemeld intake`: opt-outs that come in by mail, from a pipe or from a mailbox."""
+"""`consentkit afgemeld intake`: opt-outs, bounces and complaints that come in by mail, from a pipe or a mailbox."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def intake(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Take opt-outs that came in by mail: one message from standard input, or the unread ones of a mailbox."""
+    """Take opt-outs, bounces and complaints by mail: one from standard input, or the unread ones of a mailbox."""
     raw = b"" if mailbox else read_message(sys.stdin.buffer)
     kit = open_kit(context)
     try:
@@ -41,7 +41,8 @@ def intake(
 
 
 def _message(kit: ConsentKit, raw: bytes, *, json: bool) -> bool:
-    result = take(kit.afgemeld, kit.links, tuple(kit.settings.lists), raw, kit.now)
+    lists = tuple(kit.settings.lists)
+    result = kit.inbox.take_mail(raw) or take(kit.afgemeld, kit.links, lists, raw, kit.now)
     if json:
         data(asdict(result))
     else:
@@ -54,7 +55,9 @@ def _mailbox(kit: ConsentKit, url: str, *, json: bool) -> bool:
     if not user or not password:
         raise ConsentKitError("set CONSENTKIT_IMAP_USER and CONSENTKIT_IMAP_PASSWORD to read a mailbox")
     lists = tuple(kit.settings.lists)
-    report = intake_mailbox(kit.afgemeld, kit.links, lists, url, kit.now, user=user, password=password)
+    report = intake_mailbox(
+        kit.afgemeld, kit.links, lists, url, kit.now, user=user, password=password, before=kit.inbox.take_mail
+    )
     if json:
         data({**report.outcomes, "failed": report.failed})
     else:

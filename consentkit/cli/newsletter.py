@@ -54,7 +54,10 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would happen.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Bring addresses in. Without a route and its proof they land unproven, and can't be mailed."""
+    """Bring addresses in. Without a route and its proof they land unproven, and can't be mailed.
+
+    Exit code 1: some rows can't be read, or hold no address.
+    """
     wanted = Route(route)
     proofs = read_proof(wanted, proof)
     if proof and (lacking := missing_proof(wanted, proofs)):
@@ -84,11 +87,12 @@ def import_(
         done = importer.read(source, column=column, dry_run=dry_run, report=report, progress=moved)
     if json:
         data({**asdict(done), "refused": dict(done.refused), "dry_run": dry_run, "report": told})
-        return
-    if dry_run:
-        say("nothing was changed; this is what would happen:")
-    say(f"{done.added} added, {done.proven} now proven, {done.unproven} unproven (not mailed), {done.known} known")
-    say(f"{sum(done.refused.values())} passed over" + _by_reason(done.refused))
+    else:
+        if dry_run:
+            say("nothing was changed; this is what would happen:")
+        say(f"{done.added} added, {done.proven} now proven, {done.unproven} unproven (not mailed), {done.known} known")
+        say(f"{sum(done.refused.values())} passed over" + _by_reason(done.refused))
+    raise typer.Exit(1 if done.unreadable else 0)
 
 
 def _by_reason(refused: dict[str, int]) -> str:
@@ -143,12 +147,20 @@ def form(
     context: typer.Context,
     list: ListArgument,
     lang: Annotated[str | None, typer.Option(help="The language of the form.")] = None,
+    json: JsonOption = False,
 ) -> None:
-    """Print the sign-up form as HTML, to paste into any template."""
+    """Print the sign-up form as HTML, to paste into any template.
+
+    A copy can't say which text it shows, so the evidence calls what comes in by it `post.newsletter`.
+    """
     with opened_kit(context) as kit:
         paper = kit.paper()
-        html = paper.form_html(_form(kit, list), lang or paper.site.languages[0], marked=False)
-    sys.stdout.write(html + "\n")
+        spoken = paper.renderer.language(lang or paper.site.languages[0])
+        html = paper.form_html(_form(kit, list), spoken, marked=False)
+    if json:
+        data({"list": list, "lang": spoken, "html": html})
+    else:
+        say(html)
 
 
 @app.command()

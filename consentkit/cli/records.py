@@ -16,6 +16,7 @@ from rich.progress import track
 
 from consentkit.cli.output import JsonOption, data, error_console, open_kit, say
 from consentkit.errors import ConsentKitError
+from consentkit.mailing import pace
 from consentkit.service import Duration
 
 app = typer.Typer(help="The evidence of consent: verify, export, show.", no_args_is_help=True)
@@ -114,9 +115,17 @@ def purge(
         proof=_period(keep.newsletter),
         dry_run=dry_run,
     )
+    measured = kit.measuring.reduce(now, dry_run=dry_run)  # before what it counts is purged
+    sent = kit.measuring.reduce_deliveries(now, keep=_period(keep.mailings), dry_run=dry_run)
+    returned = kit.inbox.purge(now, keep=_period(keep.tracking), dry_run=dry_run)
+    if not dry_run:
+        with kit.store.told(), kit.store.begin() as connection:
+            pace.forget(connection, now)
     kit.close()
     if json:
-        data({"expired": expired, "deleted": asdict(gone), "newsletter": letters, "dry_run": dry_run})
+        counts = {"deleted": asdict(gone), "newsletter": letters, "inbox": returned}
+        counts["mailings"] = {"events": measured, "deliveries": sent}
+        data({"expired": expired, **counts, "dry_run": dry_run})
     else:
         verb = "would go" if dry_run else "deleted"
         say(f"{expired} consent(s) noted as expired")
@@ -125,6 +134,8 @@ def purge(
             f"{verb}: {letters['requests']} unconfirmed sign-up(s), {letters['addresses']} address(es) of people who "
             f"left, {letters['subscriptions']} proof(s) of old subscriptions"
         )
+        say(f"{verb}: {measured} open(s) and click(s), {sent} deliveries of old mailings; totals of them stay")
+        say(f"{verb}: {returned} note(s) of bounces and complaints that were taken")
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -15,12 +15,16 @@ from consentkit.newsletter.newsletter import (
 )
 from consentkit.newsletter.outbox import Outbox
 from consentkit.newsletter.paper import Paper, TokenTooOld
+from consentkit.newsletter.people import agrees_to_measuring, has_digest, hold_people, is_kept
+from consentkit.newsletter.readers import LANGUAGE, Aim, Reader, Readers
 from consentkit.newsletter.rules import LEFT, PROOF, Route, Standing, State, missing_proof, read_proof, why_not
 
 __all__ = [
     "HONEYPOT",
+    "LANGUAGE",
     "LEFT",
     "PROOF",
+    "Aim",
     "Answer",
     "Confirmed",
     "Form",
@@ -32,6 +36,8 @@ __all__ = [
     "Paper",
     "ParentFirst",
     "Profile",
+    "Reader",
+    "Readers",
     "Request",
     "RequestGone",
     "Route",
@@ -40,8 +46,12 @@ __all__ = [
     "TextChanged",
     "TokenTooOld",
     "Topic",
+    "agrees_to_measuring",
     "declared",
     "export_list",
+    "has_digest",
+    "hold_people",
+    "is_kept",
     "missing_proof",
     "read_proof",
     "why_not",

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from consentkit.address import Address
-from consentkit.errors import AddressError, FormRefused
+from consentkit.errors import AddressError, FormRefused, SettingsError
 from consentkit.service import Text
+from consentkit.settings import NO_PURPOSE, Settings
 from consentkit.settings import Form as FormSettings
-from consentkit.settings import Settings
 
 HONEYPOT = "website"
 """A field that people don't see. Who fills it in is a program, and is answered as if all went well."""
@@ -24,6 +24,7 @@ _MOST = {"email": 254, "message": 5000}
 _MOST_ELSE = 200
 _OURS = frozenset({"lists", "measuring", "uses", "partners", "age", "parent_email", "lang", "text", "next", HONEYPOT})
 _TICKED = frozenset({"on", "1", "yes", "true", "ja"})
+_NO_SIGNS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Form:
         problems: dict[str, str] = {}
         values: dict[str, str] = {}
         for name in self.fields:
-            text = _clean(given.get(name, [""])[0], multiline=name == "message")
+            text = clean(given.get(name, [""])[0], multiline=name == "message")
             if not text and name not in self.optional:
                 problems[name] = "needed"
             elif len(text) > _MOST.get(name, _MOST_ELSE):
@@ -136,7 +137,7 @@ class Form:
             problems["age"] = "needed"
         if age != "under16":
             return False, ""
-        parent = _clean(given.get("parent_email", [""])[0])
+        parent = clean(given.get("parent_email", [""])[0])
         if not parent:
             problems["parent_email"] = "needed"
         elif wrong := _not_an_address(parent):
@@ -183,7 +184,18 @@ def of_list(settings: Settings, id: str) -> Form:
 
 
 def declared(settings: Settings, id: str) -> Form:
-    """A form of the host's own, by its id in the configuration."""
+    """A form of the host's own, by its id in the configuration, with all that must stand at it.
+
+    Raises:
+        KeyError: there is none. SettingsError: it does not say what its answers are used for (GDPR art. 13(1)(c)).
+    """
+    if not settings.forms[id].purpose:
+        raise SettingsError([f"forms.{id}.purpose: {NO_PURPOSE}"], source=settings.source)
+    return named(settings, id)
+
+
+def named(settings: Settings, id: str) -> Form:
+    """The same whatever it lacks, for what was asked through it before."""
     form = settings.forms[id]
     return _build(settings, id, form, own=None, also=form.lists)
 
@@ -225,16 +237,15 @@ def every_topic(settings: Settings) -> dict[str, Topic]:
     """Everything that the configuration lets people agree to, by id."""
     found: dict[str, Topic] = {id: list_topic(settings, id) for id in settings.lists}
     for id in settings.forms:
-        found |= {topic.id: topic for topic in declared(settings, id).topics if topic.kind != "list"}
+        found |= {topic.id: topic for topic in named(settings, id).topics if topic.kind != "list"}
     return found
 
 
-def _clean(text: str, *, multiline: bool = False) -> str:
-    """Without control and invisible signs; one line, but for a message."""
+def clean(text: str, *, multiline: bool = False) -> str:
+    """Without control and invisible signs, and halves of signs, which no database takes; one line, but a message."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
     kept = "".join(
-        sign if (multiline and sign == "\n") or unicodedata.category(sign) not in ("Cc", "Cf", "Zl", "Zp") else " "
-        for sign in text
+        sign if (multiline and sign == "\n") or unicodedata.category(sign) not in _NO_SIGNS else " " for sign in text
     )
     return kept.strip()
 

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, BinaryIO, Final
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, select
 from sqlalchemy.engine import Connection, Row
 
 from consentkit.address import Address
@@ -22,13 +23,16 @@ from consentkit.csvstream import Broken, Table
 from consentkit.csvstream import Row as Line
 from consentkit.errors import AddressError, FormRefused
 from consentkit.newsletter import people
-from consentkit.newsletter.forms import Form, Topic
+from consentkit.newsletter.forms import Form, Topic, clean
 from consentkit.newsletter.rules import LEFT, PROOF, Route, State, missing_proof
 from consentkit.newsletter.tables import subscribers, subscriptions
 from consentkit.service import Duration
 from consentkit.store import Store, insert_new
 
 AT_ONCE: Final = 500
+BROKEN: Final = "broken row"
+NO_ADDRESS: Final = "no address"
+UNKNOWN_ROUTE: Final = "unknown route"
 _EXPORTED_AT_ONCE: Final = 2000
 _PROOF_COLUMNS: Final = tuple(dict.fromkeys(name for names in PROOF.values() for name in names))
 
@@ -50,6 +54,11 @@ class Imported:
     unproven: int = 0
     known: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def unreadable(self) -> int:
+        """How many rows a person should look at: the others that were refused are known already, or left."""
+        return sum(self.refused[reason] for reason in (BROKEN, NO_ADDRESS, UNKNOWN_ROUTE))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -91,7 +100,7 @@ class Importer:
         self._form = form
         self._site = site
         self._route = route
-        self._proof = proof
+        self._proof = {name: clean(value) for name, value in proof.items()}
         self._language = language
         self._now = now
         self._ends = now + timedelta(days=Duration.parse(topic.valid).days)
@@ -103,7 +112,8 @@ class Importer:
         """Import a file.
 
         Args:
-            dry_run: only report. report: is told line and reason of what was passed over; never an address.
+            dry_run: only report.
+            report: is told line and reason of what was passed over, line after line; never an address.
             progress: is told how many bytes were read.
 
         Raises:
@@ -115,28 +125,36 @@ class Importer:
         table = Table.open(source, column=column)
         seen: set[bytes] = set()
         waiting: list[_Person] = []
+        told: list[tuple[int, str]] = []
+
+        def note(line: int, reason: str) -> None:
+            told.append((line, reason))
+
+        def take() -> None:
+            self._take(waiting, done, note, dry_run=dry_run)
+            for line, reason in sorted(told, key=itemgetter(0)):  # some rows are refused as they are read, some later
+                report(line, reason)
+            for each in (waiting, told, seen):  # whoever comes again is found in the database
+                each.clear()
+            progress(table.bytes_read)
+
         for row in table.rows():
-            person = self._person(table, row, done, report)
-            if person is None:
-                continue
-            if person.digests[0][:8] in seen:
+            person = self._person(table, row, done, note)
+            if person is not None and person.digests[0][:8] in seen:
                 done.refused["duplicate"] += 1
-                report(person.line, "duplicate")
-                continue
-            seen.add(person.digests[0][:8])
-            waiting.append(person)
-            if len(waiting) == AT_ONCE:
-                self._take(waiting, done, report, dry_run=dry_run)
-                waiting, seen = [], set()  # later ones are found in the database
-                progress(table.bytes_read)
-        self._take(waiting, done, report, dry_run=dry_run)
-        progress(table.bytes_read)
+                note(person.line, "duplicate")
+            elif person is not None:
+                seen.add(person.digests[0][:8])
+                waiting.append(person)
+            if len(waiting) + len(told) >= AT_ONCE:
+                take()
+        take()
         return done
 
     def _person(self, table: Table, row: Line | Broken, done: Imported, report: Report) -> _Person | None:
         if isinstance(row, Broken):
-            done.refused["broken row"] += 1
-            report(row.line, f"broken row: {row.problem}")
+            done.refused[BROKEN] += 1
+            report(row.line, f"{BROKEN}: {row.problem}")
             return None
         cells = {name.strip().casefold(): cell for name, cell in zip(table.columns, row.cells, strict=False)}
         try:
@@ -144,16 +162,17 @@ class Importer:
             route = Route(cells.get("route", "").strip() or self._route)
             fields = self._fields(cells)
         except AddressError as error:
-            done.refused["no address"] += 1
-            report(row.line, f"no address: {error}")
+            done.refused[NO_ADDRESS] += 1
+            report(row.line, f"{NO_ADDRESS}: {error}")
             return None
         except ValueError:
-            done.refused["unknown route"] += 1
-            report(row.line, f"unknown route: write {', '.join(Route)}")
+            done.refused[UNKNOWN_ROUTE] += 1
+            report(row.line, f"{UNKNOWN_ROUTE}: write {', '.join(Route)}")
             return None
-        own = {name: cells[name].strip() for name in _PROOF_COLUMNS if cells.get(name, "").strip()}
-        if "proof" in cells and cells["proof"].strip() and len(PROOF[route]) == 1:
-            own.setdefault(PROOF[route][0], cells["proof"].strip())
+        given = {name: clean(cells.get(name, "")) for name in (*_PROOF_COLUMNS, "proof")}
+        own = {name: given[name] for name in _PROOF_COLUMNS if given[name]}
+        if given["proof"] and len(PROOF[route]) == 1:
+            own.setdefault(PROOF[route][0], given["proof"])
         proof = {**self._proof, **own} if route is self._route else own
         if lacking := missing_proof(route, proof):
             report(row.line, f"unproven: the route {route} needs {', '.join(lacking)}")
@@ -179,63 +198,86 @@ class Importer:
             gone = self._afgemeld.forbidden(connection, every, list=self._topic.id)
             known = dict(people.find_all(connection, every))
             rows = self._rows(connection, list(known.values()))
+            writes: list[tuple[_Person, Row[Any] | None, bool]] = []
             for person in some:
                 if not gone.isdisjoint(person.digests):
                     done.refused["afgemeld"] += 1
                     report(person.line, "afgemeld")
                     continue
                 id = next((known[digest] for digest in person.digests if digest in known), None)
-                self._one(connection, person, rows.get(id), done=done, report=report, dry_run=dry_run)
+                row = rows.get(id)
+                if self._is_wanted(person, row, done=done, report=report):
+                    writes.append((person, row, id is not None))
+            if not dry_run:
+                self._write(connection, writes)
 
-    def _one(
-        self, connection: Connection, person: _Person, row: Row[Any] | None,
-        *, done: Imported, report: Report, dry_run: bool,
-    ) -> None:  # fmt: skip
+    def _is_wanted(self, person: _Person, row: Row[Any] | None, *, done: Imported, report: Report) -> bool:
+        """Whether a row of the file changes anything; it is counted either way."""
         proven = person.route is not Route.UNPROVEN
         if row is not None and State(row.state) in LEFT:
             done.refused["left"] += 1
             report(person.line, "left")
-            return
+            return False
         if row is not None and (row.state == State.ACTIVE or not proven):
             done.known += 1
-            return
+            return False
         if row is not None:
             done.proven += 1
         elif proven:
             done.added += 1
         else:
             done.unproven += 1
-        if not dry_run:
-            self._write(connection, person, new=row is None)
+        return True
 
-    def _write(self, connection: Connection, person: _Person, *, new: bool) -> None:
-        fields = json.dumps(dict(person.fields), ensure_ascii=False)
-        made = people.make(
+    def _write(self, connection: Connection, writes: Sequence[tuple[_Person, Row[Any] | None, bool]]) -> None:
+        """Store what changes: who is new all at once, as most of a file is."""
+        made = people.make_all(
+            connection,
+            self._afgemeld.keys,
+            [(one.address, one.digests, _as_json(one.fields)) for one, _, known in writes if not known],
+            lang=self._language,
+            now=self._now,
+        )
+        added: list[dict[str, Any]] = []
+        for person, row, known in writes:
+            id = self._known(connection, person) if known else made[person.digests[0]]
+            if row is None:
+                added.append(self._row(id, person))
+            else:
+                people.set_row(connection, row, **self._standing(person))
+        if added:
+            connection.execute(insert_new(connection, subscriptions), added)
+
+    def _known(self, connection: Connection, person: _Person) -> int:
+        fields = _as_json(person.fields)
+        return people.make(
             connection, self._afgemeld.keys, person.address, lang=self._language, now=self._now, fields=fields
         )
+
+    def _row(self, id: int, person: _Person) -> dict[str, Any]:
+        return {
+            "subscriber_id": id, "list": self._topic.id, "site": self._site, "measuring": False,
+            "language": self._language, "mails": 0, **self._standing(person),
+        }  # fmt: skip
+
+    def _standing(self, person: _Person) -> dict[str, Any]:
         proven = person.route is not Route.UNPROVEN
-        consent = person.route is Route.CONSENT
         proof = {**person.proof, "imported_at": self._now.isoformat(timespec="seconds")}
-        values = {
+        return {
             "state": (State.ACTIVE if proven else State.PENDING).value,
             "route": person.route.value,
-            "proof": json.dumps(proof, ensure_ascii=False),
-            "valid_until": self._ends if consent else None,
+            "proof": _as_json(proof),
+            "valid_until": self._ends if person.route is Route.CONSENT else None,
             "confirmed_at": self._now if proven else None,
         }
-        if new:
-            row = {
-                "subscriber_id": made, "list": self._topic.id, "site": self._site, "measuring": False,
-                "language": self._language, "mails": 0, **values,
-            }  # fmt: skip
-            connection.execute(insert_new(connection, subscriptions), row)
-            return
-        mine = and_(subscriptions.c.subscriber_id == made, subscriptions.c.list == self._topic.id)
-        connection.execute(update(subscriptions).where(mine).values(values))
 
     def _rows(self, connection: Connection, ids: Sequence[int]) -> Mapping[int | None, Row[Any]]:
         mine = and_(subscriptions.c.subscriber_id.in_(ids), subscriptions.c.list == self._topic.id)
         return {row.subscriber_id: row for row in connection.execute(select(subscriptions).where(mine))}
+
+
+def _as_json(values: Mapping[str, str]) -> str:
+    return json.dumps(dict(values), ensure_ascii=False)
 
 
 def export(store: Store, list: str, *, agreed_only: bool) -> Iterator[dict[str, str]]:

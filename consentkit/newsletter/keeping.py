@@ -8,9 +8,9 @@ from typing import Final
 from sqlalchemy import and_, delete, exists, func, or_, update
 from sqlalchemy.engine import Connection
 
-from consentkit.newsletter.people import ANSWERED
+from consentkit.newsletter.people import A_DAY, ANSWERED
 from consentkit.newsletter.rules import LEFT, Route, State
-from consentkit.newsletter.tables import outbox, subscribers, subscriptions
+from consentkit.newsletter.tables import outbox, parent_mails, subscribers, subscriptions
 
 _LEFT: Final = sorted(state.value for state in LEFT)
 _mine = subscriptions.c.subscriber_id == subscribers.c.id
@@ -66,8 +66,9 @@ def drop_proofs(connection: Connection, limit: datetime) -> int:
 
 
 def drop_lonely(connection: Connection, now: datetime) -> None:
-    """Erase subscribers of nothing, and mails whose link is dead."""
+    """Erase subscribers of nothing, mails whose link is dead, and what is counted for a day."""
     connection.execute(delete(subscribers).where(~exists().where(_mine)))
+    connection.execute(delete(parent_mails).where(parent_mails.c.at < now - A_DAY))
     connection.execute(delete(outbox).where(outbox.c.until < now))
 
 

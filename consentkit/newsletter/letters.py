@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from consentkit.afgemeld import Links, headers
+from consentkit.afgemeld import Afgemeld, Links, headers, unreachable, widest
 from consentkit.errors import ConsentKitError
 from consentkit.mail import Message
 from consentkit.newsletter import people
@@ -24,7 +25,11 @@ from consentkit.newsletter.tables import subscribers
 from consentkit.store import Store
 from consentkit.tokens import Use
 
+log = logging.getLogger("consentkit.newsletter")
+
 WEBHOOK_SECONDS = 15
+_TO_READERS = ("welcome", "already")
+"""These tell somebody that they are on a list, so who left it meanwhile doesn't get them."""
 
 
 class _Straight(urllib.request.HTTPRedirectHandler):
@@ -42,9 +47,10 @@ class PartnerUnreachable(ConsentKitError):
 
 
 class Letters:
-    """Writes what goes out.
+    """Writes what goes out, and asks the ledger first: much can happen while a mail waits.
 
     Args:
+        store, afgemeld: the rooms below.
         newsletter: for links to preferences and parents. links: for unsubscribing.
         unsubscribe: the mailbox that takes opt-outs by mail, if there is one.
         secret: signs what partners are told.
@@ -54,6 +60,7 @@ class Letters:
     def __init__(
         self,
         store: Store,
+        afgemeld: Afgemeld,
         newsletter: Newsletter,
         links: Callable[[], Links],
         *,
@@ -62,6 +69,7 @@ class Letters:
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._afgemeld = afgemeld
         self._newsletter = newsletter
         self._links = links
         self._unsubscribe = unsubscribe
@@ -69,7 +77,12 @@ class Letters:
         self._now = clock
 
     def write(self, parcel: Parcel) -> Message | None:
-        """The message of a row, or None where the person or the request is gone."""
+        """The message of a row, or None where the person or the request is gone, or the address was left since.
+
+        Raises:
+            AfgemeldUnavailable: the ledger can't be asked, so nothing may be sent; try again later.
+        """
+        self._afgemeld.open()
         paper = self._newsletter.papers.get(parcel.site)
         with self._store.read() as connection:
             person = connection.execute(select(subscribers).where(subscribers.c.id == parcel.subscriber_id)).first()
@@ -98,7 +111,15 @@ class Letters:
                 values = {"link": paper.url(f"voorkeuren/{token}", lang=lang)}
             case _:
                 return None
+        if self._is_left(to, about if parcel.kind in _TO_READERS else None):
+            log.info("a %s mail waited until its address was left, and is not sent", parcel.kind)
+            return None
         return self._message(parcel, paper, values, to=to, about=about)
+
+    def _is_left(self, address: str, list: str | None) -> bool:
+        """Whether a mail about `list` may not go; what somebody asked for (None), only where no mail may at all."""
+        found = self._afgemeld.all_of(address)
+        return unreachable(found) or (list is not None and widest(one for one in found if one.covers(list)) is not None)
 
     def _asks(self, parcel: Parcel, paper: Paper, digest: bytes) -> dict[str, Any]:
         request = parcel.payload["request"]
@@ -133,7 +154,7 @@ class Letters:
         domain = parseaddr(sender)[1].rpartition("@")[2]
         title = values.get("list", {}).get("title", paper.site.name)
         extra = {"Auto-Submitted": "auto-generated"}
-        if parcel.kind in ("welcome", "already"):
+        if parcel.kind in _TO_READERS:
             list = parcel.payload["list"]
             mailto = self._links().mailto(self._unsubscribe, to, list) if self._unsubscribe else None
             extra |= headers(self._leave(paper, to, list, None), mailto)

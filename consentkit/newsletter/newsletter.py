@@ -17,15 +17,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from limits import RateLimitItemPerDay
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from consentkit.address import Address
-from consentkit.afgemeld import LASTING, MAIL, MARKETING, Afgemeld, Leaving, Reason, Suppression, list_scope
+from consentkit.afgemeld import MAIL, MARKETING, Afgemeld, Leaving, Reason, Suppression, list_scope, unreachable
 from consentkit.errors import DatabaseUnavailable, NewsletterUnavailable, SchemaOutdated, TokenError
 from consentkit.evidence import ConsentEvent, Evidence, Notice
 from consentkit.newsletter import keeping, people
@@ -43,12 +40,15 @@ log = logging.getLogger("consentkit.newsletter")
 CONFIRM_FOR: Final = timedelta(hours=72)
 PREFERENCES_FOR: Final = timedelta(days=30)
 OWN_DATA_FOR: Final = timedelta(hours=1)
-_PER_PARENT: Final = RateLimitItemPerDay(people.MAILS_A_DAY)
 _STATE_OF = {
     Reason.HARD_BOUNCE: State.BOUNCED,
     Reason.COMPLAINT: State.COMPLAINED,
     Reason.ERASURE: State.ERASED,
 }
+
+
+Follower = Callable[[Connection, int], None]
+"""Called in the transaction in which something changed for a person, by number."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,16 +76,12 @@ class Confirmed:
 
     topics: tuple[Topic, ...]
     records: Mapping[str, str]
-    measuring: bool
-    language: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Profile:
     """What stands about one mailbox."""
 
-    subscriber_id: int
-    digest: bytes
     address: str | None
     language: str
     fields: Mapping[str, str]
@@ -129,6 +125,9 @@ class Newsletter:
         store, evidence, afgemeld: the rooms below.
         papers: what each site says, by its name.
         clock: tells the time, aware.
+
+    Whoever keeps opens and clicks sets `unmeasure`, called where a person stops being measured, and `forget`, called
+    where one is erased.
     """
 
     def __init__(
@@ -145,8 +144,9 @@ class Newsletter:
         self._afgemeld = afgemeld
         self.papers = papers
         self._now = clock
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self.outbox: Outbox | None = None
+        self.unmeasure: Follower = lambda connection, subscriber: None
+        self.forget: Follower = lambda connection, subscriber: None
         afgemeld.hold = lambda connection, some: people.hold(connection, [one.digest for one in some])
         afgemeld.meet_key = lambda connection: people.meet_key(connection, afgemeld.keys)
         afgemeld.follow = self._follow
@@ -154,8 +154,12 @@ class Newsletter:
 
     # -- signing up ---------------------------------------------------------------------------------------------
 
-    def sign_up(self, paper: Paper, answer: Answer, lang: str, *, method: str = "form.newsletter") -> None:
+    def sign_up(self, paper: Paper, answer: Answer, lang: str, *, method: str = "host.newsletter") -> None:
         """Note what was asked for, and mail the link that confirms it. What comes back says nothing about the address.
+
+        Args:
+            method: what the evidence says of how it came in: `form.newsletter` only where the form said which text it
+                showed, `post.newsletter` where it did not, `host.newsletter` where the host's own code took it.
 
         Raises:
             AfgemeldUnavailable, NewsletterUnavailable: it could not be stored.
@@ -177,7 +181,7 @@ class Newsletter:
 
     def _is_out_of_reach(self, connection: Connection, digests: Sequence[bytes]) -> bool:
         """Whether no sign-up helps: all mail was left, a mailbox is not there, or somebody complained."""
-        return any(one.scope == MAIL or one.reason in LASTING for one in self._afgemeld.rows(connection, digests))
+        return unreachable(self._afgemeld.rows(connection, digests))
 
     def _ask(
         self,
@@ -200,13 +204,13 @@ class Newsletter:
             people.set_row(connection, row, **people.mailed(row, now))
             self._post(connection, paper, "already", subscriber_id, {"lang": lang, "list": answer.topics[0].id})
             return
-        if answer.young and not self._limiter.hit(_PER_PARENT, self._afgemeld.keys.digest(answer.parent).hex()):
+        if answer.young and not people.parent_mailed(connection, self._afgemeld.keys.digests(answer.parent), now):
             log.info("a parent was asked so often today that no further mail was sent")
             return
         request = secrets.token_hex(16)
         notice = paper.notice(answer.form, lang)
         kept = {
-            "fields": {name: value for name, value in answer.fields.items() if name != "email"},
+            "fields": _fields(answer),
             "measuring": answer.measuring,
             "form": answer.form.id,
             "list": answer.form.own.id if answer.form.own else answer.topics[0].id,
@@ -309,13 +313,15 @@ class Newsletter:
                     valid_until=event.valid_until,
                     **people.ANSWERED,
                 )
+                if row.measuring and not request.measuring:
+                    self.unmeasure(connection, person.id)
             fields = {**json.loads(person.fields), **kept["fields"]}
             values = {"fields": json.dumps(fields, ensure_ascii=False), "language": spoken}
             connection.execute(update(subscribers).where(subscribers.c.id == person.id).values(values))
             payload = {"lang": spoken, "list": request.list, "records": records, "measuring": request.measuring}
             self._post(connection, paper, "welcome", person.id, payload)
         self._wake()
-        return Confirmed(request.topics, records, request.measuring, spoken)
+        return Confirmed(request.topics, records)
 
     def mark(self, paper: Paper, request: Request, lang: str) -> str:
         """Names the text that a confirmation page shows."""
@@ -429,6 +435,8 @@ class Newsletter:
             state = _STATE_OF.get(one.reason, State.UNSUBSCRIBED)
             left_at = max(one.at, row.left_at or one.at)  # an import may tell of an older leaving
             people.set_row(connection, row, state=state.value, left_at=left_at, measuring=False)
+            if row.measuring:
+                self.unmeasure(connection, subscriber_id)
             if row.record_id:
                 ended = "terminated" if state is State.ERASED else "withdrawn"
                 self._evidence.end(connection, row.record_id, at=one.at, method=f"leave.{one.channel}", state=ended)
@@ -499,14 +507,15 @@ class Newsletter:
             quiet = [id for id in paper.topics if profile.measuring(id) and id in lists and id not in measuring]
             for row in profile.subscriptions:
                 if row.list in quiet:
-                    self._stop_measuring(connection, row, now)
+                    self._stop_measuring(connection, row, now, method="preferences.save")
             added = [
                 id
                 for id in sorted(lists)
                 if paper.form(id) and (not profile.active(id) or (id in measuring and not profile.measuring(id)))
             ]
-            if people.is_child(profile.subscriptions):
-                added = []  # a parent agreed to what there is, and to nothing more
+            digests = people.digests_of(connection, self._afgemeld.keys, person)
+            if people.is_child(profile.subscriptions) or self._is_out_of_reach(connection, digests):
+                added = []  # a parent agreed to what there is, and to nothing more; and no mail could ask
             if added and person.address:
                 for wanted in (True, False):
                     topics = tuple(paper.topics[id] for id in added if (id in measuring) is wanted)
@@ -526,19 +535,39 @@ class Newsletter:
             now = self._now()
             change.add([Suppression(digest, key, MARKETING, Reason.UNSUBSCRIBE, "preferences", now)])
 
-    def _stop_measuring(self, connection: Connection, row: Row[Any], now: datetime) -> None:
+    def stop_measuring(self, subscriber: int, list: str, *, method: str) -> bool:
+        """Measure one person's opens and clicks of a list no longer, and nothing else; whether that is new. Idempotent.
+
+        Args:
+            method: what the evidence says of how it was withdrawn.
+
+        Raises:
+            NewsletterUnavailable: it could not be stored; nothing changed.
+        """
+        with self._told(), self._store.begin() as connection:
+            people.hold_one(connection, subscriber)
+            rows = [row for row in people.rows_of(connection, subscriber) if row.list == list and row.measuring]
+            for row in rows:
+                self._stop_measuring(connection, row, self._now(), method=method)
+        return bool(rows)
+
+    def _stop_measuring(self, connection: Connection, row: Row[Any], now: datetime, *, method: str) -> None:
         people.set_row(connection, row, measuring=False)
+        self.unmeasure(connection, row.subscriber_id)
         if row.record_id:
-            quiet = [f"measuring.{row.list}"]
-            self._evidence.change(connection, row.record_id, quiet, at=now, method="preferences.save")
+            self._evidence.change(connection, row.record_id, [f"measuring.{row.list}"], at=now, method=method)
 
     def ask_for_data(self, paper: Paper, token: str, lang: str) -> bool:
         """Mail a fresh link: whoever holds an old newsletter may not see what it shows.
 
         Returns:
-            whether it goes out; not where the address had its mails for today.
+            whether it goes out; not where the address had its mails for today, or gets no mail at all.
+
+        Raises:
+            AfgemeldUnavailable: nobody can tell whether it may; nothing changed.
         """
         digest, _ = self._preferences(paper, token)
+        self._afgemeld.open()
         now = self._now()
         with self._told(), self._store.begin() as connection:
             person = people.find(connection, [digest], lock=True)
@@ -546,6 +575,8 @@ class Newsletter:
                 return False
             rows = {row.list: row for row in people.rows_of(connection, person.id)}
             if not rows or people.mailed_enough(rows, (), now):
+                return False
+            if self._is_out_of_reach(connection, people.digests_of(connection, self._afgemeld.keys, person)):
                 return False
             row = next(iter(rows.values()))
             people.set_row(connection, row, **people.mailed(row, now))
@@ -632,6 +663,7 @@ class Newsletter:
             digest = bytes(person.digest)
             change.add([Suppression(digest, person.key_id, MARKETING, Reason.ERASURE, method, now)])
             keeping.empty_person(connection, person.id, now)
+            self.forget(connection, person.id)
             change.erase(digest, now)
         return True
 
@@ -642,6 +674,7 @@ class Newsletter:
             return
         self._end(connection, person.id, Suppression(digest, person.key_id, MARKETING, Reason.ERASURE, "erasure", at))
         keeping.empty_person(connection, person.id, at)
+        self.forget(connection, person.id)
 
     # -- asked by others ----------------------------------------------------------------------------------------
 
@@ -804,8 +837,6 @@ class Newsletter:
 
     def _profile(self, connection: Connection, person: Row[Any]) -> Profile:
         return Profile(
-            person.id,
-            bytes(person.digest),
             person.address,
             person.language,
             json.loads(person.fields),
@@ -816,6 +847,11 @@ class Newsletter:
 def record_of(request: str, topic: str) -> str:
     """The id of the evidence record that a request gives for one topic."""
     return hashlib.blake2b(f"{request} {topic}".encode(), digest_size=16).hexdigest()
+
+
+def _fields(answer: Answer) -> dict[str, str]:
+    """What a sign-up keeps of its answers. Those of a form of the host's own are the host's, for its own period."""
+    return {name: value for name, value in answer.fields.items() if name != "email"} if answer.form.own else {}
 
 
 def _purposes(topic: Topic, *, granted: bool, measuring: bool) -> dict[str, bool]:

@@ -2,6 +2,7 @@
 
 A sign-up is answered before its mail is sent, so the answer can't tell whether an address is known, and a mail server
 that is away loses nothing. One thread per process sends; a row that a dead process held is taken up after five minutes.
+One row is no mail but the daily purge: whichever process comes to it first carries it out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from consentkit.errors import ConsentKitError
 from consentkit.mail import Mailer, MailRefused, Message, Stage
 from consentkit.newsletter.tables import outbox
-from consentkit.store import Store, after_fork
+from consentkit.store import Store, after_fork, insert_new
 
 log = logging.getLogger("consentkit.mail")
 
@@ -39,6 +40,10 @@ LATE_AFTER: Final = 4
 
 IDLE_SECONDS: Final = 20.0
 
+PURGE: Final = "purge"
+EVERY: Final = timedelta(days=1)
+_FOR_EVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Parcel:
@@ -49,7 +54,6 @@ class Parcel:
     site: str
     subscriber_id: int | None
     payload: Mapping[str, Any]
-    until: datetime
     tries: int
 
 
@@ -64,16 +68,25 @@ class Outbox:
         store: the database. mailer: sends one message.
         write: makes the message of a row; None where there is nothing left to say (the person is gone).
         call: carries out a row of kind `webhook`.
+        purge: erases what is over its period; idempotent. Called once a day, in one of all processes.
         clock: tells the time, aware.
     """
 
     def __init__(
-        self, store: Store, mailer: Mailer, *, write: Write, call: Call, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        mailer: Mailer,
+        *,
+        write: Write,
+        call: Call,
+        purge: Callable[[], object],
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._mailer = mailer
         self._write = write
         self._call = call
+        self._purge = purge
         self._now = clock
         self._fresh()
         after_fork(self, "_fresh")
@@ -129,18 +142,21 @@ class Outbox:
     def waiting(self) -> int:
         """How many mails wait."""
         with self._store.read() as connection:
-            return int(connection.execute(select(func.count()).select_from(outbox)).scalar_one())
+            mails = select(func.count()).select_from(outbox).where(outbox.c.kind != PURGE)
+            return int(connection.execute(mails).scalar_one())
 
     def late(self) -> int:
         """How many mails were tried for about an hour, and still wait."""
         with self._store.read() as connection:
-            tried = select(func.count()).select_from(outbox).where(outbox.c.tries > LATE_AFTER)
+            tried = select(func.count()).select_from(outbox).where(outbox.c.tries > LATE_AFTER, outbox.c.kind != PURGE)
             return int(connection.execute(tried).scalar_one())
 
     def _run(self) -> None:
+        planned = False
         while not self._closing:
             self._bell.clear()
             try:
+                planned = planned or self._plan_purge()
                 busy = asyncio.run(self.drain())
             except (ConsentKitError, SQLAlchemyError, OSError) as error:
                 log.error("the outbox can't be read (%s): mails wait", type(error).__name__)
@@ -150,6 +166,19 @@ class Outbox:
                 busy = False
             if not busy and not self._closing:
                 self._bell.wait(IDLE_SECONDS)
+
+    def _plan_purge(self) -> bool:
+        """Make sure of the row of the daily purge, due now where nobody made it before."""
+        with self._store.read() as connection:
+            if connection.execute(select(outbox.c.id).where(outbox.c.id == PURGE)).first():
+                return True
+        row = {
+            "id": PURGE, "kind": PURGE, "site": "", "subscriber_id": None, "payload": "{}",
+            "due_at": self._now(), "until": _FOR_EVER, "tries": 0,
+        }  # fmt: skip
+        with self._store.begin() as connection:
+            connection.execute(insert_new(connection, outbox), row)
+        return True
 
     async def drain(self) -> bool:
         """Send what is due, once; whether there was anything."""
@@ -170,13 +199,15 @@ class Outbox:
             held = update(outbox).where(outbox.c.id.in_([row.id for row in rows]))
             connection.execute(held.values(due_at=now + HELD, tries=outbox.c.tries + 1))
         return [
-            Parcel(row.id, row.kind, row.site, row.subscriber_id, json.loads(row.payload), row.until, row.tries + 1)
+            Parcel(row.id, row.kind, row.site, row.subscriber_id, json.loads(row.payload), row.tries + 1)
             for row in rows
         ]
 
     async def _deliver(self, parcel: Parcel) -> None:
         try:
-            if parcel.kind == "webhook":
+            if parcel.kind == PURGE:
+                await asyncio.to_thread(self._purge)
+            elif parcel.kind == "webhook":
                 await asyncio.to_thread(self._call, parcel)
             else:
                 message = await asyncio.to_thread(self._write, parcel)
@@ -189,11 +220,11 @@ class Outbox:
                 return
             wait = BACKOFF[min(parcel.tries, len(BACKOFF)) - 1]
             await asyncio.to_thread(self._later, parcel, wait)
-            log.warning("a %s mail could not go out, it is tried again in %s: %s", parcel.kind, wait, _plain(error))
+            log.warning("%s has to wait, it is tried again in %s: %s", _named(parcel), wait, _plain(error))
             return
         except Exception as error:
             await asyncio.to_thread(self._later, parcel, BACKOFF[-1])
-            log.error("a %s mail can't be made (%s), and is tried again later", parcel.kind, type(error).__name__)
+            log.error("%s stumbled (%s), and is tried again later", _named(parcel), type(error).__name__)
             return
         await asyncio.to_thread(self._done, parcel)
 
@@ -202,8 +233,15 @@ class Outbox:
             connection.execute(update(outbox).where(outbox.c.id == parcel.id).values(due_at=self._now() + wait))
 
     def _done(self, parcel: Parcel) -> None:
+        mine = outbox.c.id == parcel.id
+        over = delete(outbox).where(mine)
+        tomorrow = update(outbox).where(mine).values(due_at=self._now() + EVERY, tries=0)
         with self._store.begin() as connection:
-            connection.execute(delete(outbox).where(outbox.c.id == parcel.id))
+            connection.execute(tomorrow if parcel.kind == PURGE else over)
+
+
+def _named(parcel: Parcel) -> str:
+    return "the daily purge" if parcel.kind == PURGE else f"a {parcel.kind} mail"
 
 
 def _is_final(error: MailRefused) -> bool:

@@ -78,7 +78,7 @@ class Paper:
         found = self.form(list)
         if found is not None and found.id == id:
             return found
-        return forms.declared(self.settings, id) if id in self.settings.forms else found
+        return forms.named(self.settings, id) if id in self.settings.forms else found
 
     @cached_property
     def lists(self) -> Sequence[Topic]:

@@ -6,19 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from consentkit.address import DIGEST_BYTES, HALF_BYTES, Address, AddressKeys
 from consentkit.newsletter.forms import Topic
 from consentkit.newsletter.rules import Route, Standing, State
-from consentkit.newsletter.tables import subscriber_digests, subscribers, subscriptions
+from consentkit.newsletter.tables import parent_mails, subscriber_digests, subscribers, subscriptions
 from consentkit.store import insert_new
 
 SAME_AGAIN: Final = timedelta(minutes=10)
 """A second request for the same within this time sends no second mail."""
 
+A_DAY: Final = timedelta(days=1)
 MAILS_A_DAY: Final = 5
 """So many mails of this kind reach one address in 24 hours, whoever asks for them (subscription bombing)."""
 
@@ -51,6 +53,44 @@ def hold(connection: Connection, digests: Sequence[bytes]) -> None:
     connection.execute(query.with_for_update()).all()
 
 
+def hold_people(connection: Connection, ids: Sequence[int]) -> None:
+    """Lock subscribers by number, in the order in which everybody locks them."""
+    query = select(subscribers.c.id).where(subscribers.c.id.in_(ids)).order_by(subscribers.c.id)
+    connection.execute(query.with_for_update()).all()
+
+
+def agrees_to_measuring(
+    subscriber: ColumnElement[int] | int, list: ColumnElement[str] | str, now: datetime, *, since: Any = None
+) -> ColumnElement[bool]:
+    """That a subscriber agrees now to opens and clicks of a list being measured, as a condition.
+
+    Args:
+        subscriber, list: columns of the statement it stands in, or values.
+        since: the consent in force is as old as this, so that what went before it stays unmeasured.
+    """
+    row = subscriptions.c
+    agreed = [
+        row.subscriber_id == subscriber,
+        row.list == list,
+        row.state == State.ACTIVE.value,
+        row.measuring,
+        or_(row.valid_until.is_(None), row.valid_until > now),
+    ]
+    if since is not None:
+        agreed.append(row.confirmed_at <= since)
+    return exists().where(*agreed)
+
+
+def is_kept(subscriber: ColumnElement[Any]) -> ColumnElement[bool]:
+    """That a column names a subscriber who is still there and was not erased, as a condition."""
+    return exists().where(subscribers.c.id == subscriber, subscribers.c.erased_at.is_(None))
+
+
+def has_digest(subscriber: ColumnElement[Any], digest: bytes) -> ColumnElement[bool]:
+    """That a column names who has this digest, or one that begins with this half, as a condition."""
+    return subscriber.in_(_ids([digest]))
+
+
 def hold_one(connection: Connection, id: int) -> Row[Any] | None:
     """Lock one subscriber by number."""
     return connection.execute(select(subscribers).where(subscribers.c.id == id).with_for_update()).first()
@@ -78,6 +118,45 @@ def make(
         connection.execute(update(subscribers).where(subscribers.c.id == found.id).values(again))
     remember(connection, found.id, digests)
     return int(found.id)
+
+
+def make_all(
+    connection: Connection,
+    keys: AddressKeys,
+    some: Sequence[tuple[Address, Sequence[bytes], str]],
+    *,
+    lang: str,
+    now: datetime,
+) -> Mapping[bytes, int]:
+    """As `make`, for many addresses of which nobody was found.
+
+    Args:
+        some: each address, its digests, and fields.
+
+    Returns:
+        the number of each by its digest under the newest key.
+    """
+    if not some:
+        return {}
+    rows = [
+        {
+            "digest": digests[0], "key_id": keys.newest.id, "address": address.deliver_to, "language": lang,
+            "fields": fields, "created_at": now, "erased_at": None,
+        }
+        for address, digests, fields in some
+    ]  # fmt: skip
+    connection.execute(insert_new(connection, subscribers), rows)
+    theirs = subscribers.c.digest.in_([digests[0] for _, digests, _ in some])
+    query = select(subscribers.c.digest, subscribers.c.id).where(theirs).order_by(subscribers.c.id)
+    made = {bytes(digest): id for digest, id in connection.execute(query.with_for_update())}
+    known = [
+        {"digest": digest, "subscriber_id": made[digests[0]]}
+        for _, digests, _ in some
+        for digest in digests
+        if len(digest) == DIGEST_BYTES
+    ]
+    connection.execute(insert_new(connection, subscriber_digests), known)
+    return made
 
 
 def remember(connection: Connection, id: int, digests: Sequence[bytes]) -> None:
@@ -157,7 +236,7 @@ def is_child(rows: Sequence[Row[Any]]) -> bool:
 
 def mailed_enough(rows: Mapping[str, Row[Any]], topics: Sequence[Topic], now: datetime) -> bool:
     """Whether the address has had what it can get for now."""
-    day = sum(row.mails for row in rows.values() if row.mailed_at and row.mailed_at > now - timedelta(days=1))
+    day = sum(row.mails for row in rows.values() if row.mailed_at and row.mailed_at > now - A_DAY)
     if day >= MAILS_A_DAY:
         return True
     asked = [rows.get(topic.id) for topic in topics]
@@ -167,9 +246,22 @@ def mailed_enough(rows: Mapping[str, Row[Any]], topics: Sequence[Topic], now: da
     )
 
 
+def parent_mailed(connection: Connection, digests: Sequence[bytes], now: datetime) -> bool:
+    """Note a mail to a parent, whoever's it is; False where the address has had what it can get for now.
+
+    Args:
+        digests: of the parent's address, the newest key's first.
+    """
+    theirs = and_(parent_mails.c.digest.in_(digests), parent_mails.c.at > now - A_DAY)
+    if connection.execute(select(func.count()).select_from(parent_mails).where(theirs)).scalar_one() >= MAILS_A_DAY:
+        return False
+    connection.execute(parent_mails.insert().values(id=uuid4().hex, digest=digests[0], at=now))
+    return True
+
+
 def mailed(row: Row[Any], now: datetime, *, more: bool = True) -> dict[str, Any]:
     """A mail about this goes out now; one about several things counts once."""
-    recent = row.mailed_at is not None and row.mailed_at > now - timedelta(days=1)
+    recent = row.mailed_at is not None and row.mailed_at > now - A_DAY
     return {"mails": (row.mails if recent else 0) + more, "mailed_at": now}
 
 

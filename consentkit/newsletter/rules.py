@@ -48,12 +48,12 @@ PROOF: Final[Mapping[Route, tuple[str, ...]]] = {
 }
 """What each route must be able to show."""
 
-_NO: Final = frozenset({"", "no", "nee", "0", "false", "-"})
+NO: Final = frozenset({"", "no", "nee", "0", "false", "-"})
 
 
 def missing_proof(route: Route, proof: Mapping[str, str]) -> tuple[str, ...]:
     """The fields of proof that a route lacks; a "no" proves nothing."""
-    return tuple(name for name in PROOF[route] if proof.get(name, "").strip().casefold() in _NO)
+    return tuple(name for name in PROOF[route] if proof.get(name, "").strip().casefold() in NO)
 
 
 def read_proof(route: Route, text: str) -> dict[str, str]:
@@ -85,25 +85,29 @@ class Standing:
     requested: bool = False
 
 
-def why_not(standing: Standing | None, now: datetime, *, pupils: bool = False) -> str | None:
-    """Why a marketing message may not go out, in one word; None where it may. Afgemeld is asked besides.
+def why_not(standing: Standing | None, now: datetime, *, pupils: bool = False, service: bool = False) -> str | None:
+    """Why a message may not go out, in one word; None where it may. Afgemeld is asked besides.
 
     Args:
         standing: None where the address isn't on the list.
         pupils: the list holds pupils' data, which never carry a mailing.
+        service: it is service mail, which a marketing opt-out or the end of a consent leaves alone. An address that
+            nobody confirmed or proved gets none either: it may belong to somebody else (GDPR art. 5(1)(d)).
     """
     if pupils:
         return "pupils"
     if standing is None:
         return "unknown"
-    if standing.state in LEFT:
+    if standing.state in LEFT and not service:
         return "left"
     if standing.state is State.PENDING and standing.requested:
         return "unconfirmed"
     if standing.route is Route.UNPROVEN or missing_proof(standing.route, standing.proof):
         return "unproven"
-    if standing.state is not State.ACTIVE:
+    if standing.state is State.PENDING:
         return "unconfirmed"
+    if service:
+        return None
     if standing.route is Route.CONSENT and (standing.valid_until is None or standing.valid_until <= now):
         return "expired"
     return None

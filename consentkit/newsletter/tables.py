@@ -66,6 +66,16 @@ class SubscriptionRow(Table, table=True):
     mailed_at: datetime | None = Field(sa_type=UTCDateTime)
 
 
+class ParentMailRow(Table, table=True):
+    """One mail that asked a parent: known for a day, so that nobody is bombed as the parent of many."""
+
+    __tablename__ = "parent_mail"
+
+    id: str = Field(primary_key=True)
+    digest: bytes = Field(sa_column=Column(LargeBinary, index=True, nullable=False))
+    at: datetime = Field(sa_type=UTCDateTime)
+
+
 class OutboxRow(Table, table=True):
     """One service mail, or one call to a partner, that still has to go out; gone once it went."""
 
@@ -84,4 +94,5 @@ class OutboxRow(Table, table=True):
 subscribers = table_of(SubscriberRow)
 subscriber_digests = table_of(SubscriberDigestRow)
 subscriptions = table_of(SubscriptionRow)
+parent_mails = table_of(ParentMailRow)
 outbox = table_of(OutboxRow)

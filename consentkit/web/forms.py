@@ -47,6 +47,17 @@ async def read_fields(request: Request, *, most: int = MAX_BODY, untyped: bool =
         media_type = "application/x-www-form-urlencoded"
     if media_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         raise ChoiceRefused("wrong_type", status=415)
+    body = await read_body(request, most)
+    if media_type == "application/x-www-form-urlencoded":
+        try:
+            return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
+        except ValueError as error:
+            raise ChoiceRefused("too_large", status=413) from error
+    return await _multipart(request.headers, body)
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The body as it came, of at most `most` bytes."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise ChoiceRefused("too_large", status=413)
@@ -55,12 +66,7 @@ async def read_fields(request: Request, *, most: int = MAX_BODY, untyped: bool =
         body += chunk
         if len(body) > most:
             raise ChoiceRefused("too_large", status=413)
-    if media_type == "application/x-www-form-urlencoded":
-        try:
-            return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
-        except ValueError as error:
-            raise ChoiceRefused("too_large", status=413) from error
-    return await _multipart(request.headers, bytes(body))
+    return bytes(body)
 
 
 async def _multipart(headers: Headers, body: bytes) -> Fields:

@@ -32,6 +32,7 @@ from consentkit.web.headers import (
     recoded,
     unmark,
 )
+from consentkit.web.lifespan import live
 
 log = logging.getLogger("consentkit")
 
@@ -68,8 +69,9 @@ class ConsentMiddleware:
         kind = scope["type"]
         if kind not in ("http", "websocket") or KEY in scope:  # there already: two of us around one app
             if kind == "lifespan":
-                self._kit.start()
-            await self.app(scope, receive, send)
+                await live(self._kit, self.app, scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
             return
         response = self._open(scope, send)
         if response is not None:

@@ -34,6 +34,7 @@ from consentkit.errors import (
     NewsletterUnavailable,
     TokenError,
 )
+from consentkit.mailing.measure import Measuring
 from consentkit.newsletter import (
     Form,
     Newsletter,
@@ -60,7 +61,7 @@ LEAST_SECONDS = 0.1
 _SAFE = {"GET", "HEAD"}
 _HERE = ("sent=1", "sent=young")
 _MASK = "…"
-_KEYED = re.compile(r"/(confirm|afmelden|voorkeuren)/.+\Z", re.DOTALL)
+_KEYED = re.compile(r"/(confirm|afmelden|voorkeuren|meten|o|l)/.+\Z", re.DOTALL)
 _AWAY = (AfgemeldUnavailable, NewsletterUnavailable)
 
 Page = Callable[..., Response]
@@ -70,6 +71,7 @@ class Kit(Protocol):
     """What these pages need of the kit."""
 
     afgemeld: Afgemeld
+    measuring: Measuring
     newsletter: Newsletter
     settings: Settings
 
@@ -276,15 +278,20 @@ class NewsletterPages:
             return self._undone(visit, leaving)
         one_click = first(fields, "List-Unsubscribe") == "One-Click"
         everything = action == "all" or leaving.list is None
+        mailing = None
+        if leaving.delivery is not None:
+            mailing = await asyncio.to_thread(self._kit.measuring.mailing_of, leaving.delivery, leaving.digest)
         leave = partial(
             newsletter.leave,
             leaving,
             reason=Reason.ONE_CLICK if one_click else Reason.UNSUBSCRIBE,
             channel="one-click" if one_click else "page",
             everything=everything,
-            mailing=None if leaving.delivery is None else str(leaving.delivery),
+            mailing=None if mailing is None else str(mailing),
         )
-        await run_sync(leave)
+        second = action == "all" or mailing is None  # that button comes after the other, which was counted
+        if await run_sync(leave) and leaving.delivery is not None and not second:
+            self._kit.measuring.left(leaving.delivery)
         texts = visit.site.renderer.texts(visit.lang)
         title = self._title_of(visit, paper, leaving)
         done = "afmelden.done_all" if everything else "afmelden.done"

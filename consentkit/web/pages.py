@@ -37,13 +37,18 @@ from consentkit.choice import (
 )
 from consentkit.errors import ChoiceRefused, EvidenceUnavailable
 from consentkit.evidence import ConsentEvent, Evidence, Notice
+from consentkit.mailing.inbox import Inbox
+from consentkit.mailing.measure import Measuring
+from consentkit.mailing.webhooks import Hook
 from consentkit.newsletter import Newsletter
 from consentkit.settings import Settings
 from consentkit.tokens import Tokens
 from consentkit.web import notices
 from consentkit.web.body import accepts_gzip
 from consentkit.web.forms import read_fields, same_origin
+from consentkit.web.inbox import InboxPages
 from consentkit.web.inserts import safe_next
+from consentkit.web.mailings import MailingPages
 from consentkit.web.newsletter import NewsletterPages, forget_key
 from consentkit.web.site import Site
 from consentkit.web.visit import HEADERS, PAGE_HEADERS, Visit
@@ -65,6 +70,9 @@ class Kit(Protocol):
     tokens: Tokens
     evidence: Evidence
     afgemeld: Afgemeld
+    measuring: Measuring
+    inbox: Inbox
+    hooks: Mapping[str, Hook]
     newsletter: Newsletter
     settings: Settings
 
@@ -89,6 +97,8 @@ class Pages:
         self._limit = parse_limit(POSTS_PER_CLIENT)
         self._started = kit.now()
         self._newsletter = NewsletterPages(kit, self._page)
+        self._inbox = InboxPages(kit)
+        self._mailings = MailingPages(kit, self._page)
         self._routes: dict[str, tuple[set[str], Callable[[Visit], Awaitable[Response]]]] = {
             "choice": ({"POST"}, self._choice),
             "settings": (_SAFE, self._settings),
@@ -133,8 +143,9 @@ class Pages:
         name = path.removeprefix(visit.site.settings.prefix).strip("/")
         if name.startswith("static/") and method in _SAFE:
             return self._asset(visit, name.removeprefix("static/"))
-        if (response := await self._newsletter.answer(visit, name)) is not None:
-            return response
+        for pages in (self._inbox, self._mailings, self._newsletter):
+            if (response := await pages.answer(visit, name)) is not None:
+                return response
         methods, handle = self._routes.get(name, (_SAFE, None))
         if handle is None:
             return self._message(visit, "not_found", 404)

@@ -10,8 +10,10 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,8 +22,9 @@ from consentkit import newsletter
 from consentkit.address import AddressKeys
 from consentkit.afgemeld import Afgemeld, Reason, Suppression, covering, scope_of
 from consentkit.errors import AddressError, AfgemeldUnavailable
+from consentkit.evidence.ledger import Entry, append
 from consentkit.store import Store
-from tests.evidence.samples import outage
+from tests.evidence.samples import NOTICE, make_event, outage
 
 KEY = b"Qx7Lr8Yt5Hn3Gm6Fd1CaBv2k7Jw0uZ4s"
 NEW = b"Zx9Bv2k7Jw0uZ4sQx7Lr8Yt5Hn3Gm6Fd"
@@ -56,6 +59,16 @@ def ledger(open_ledger: Open) -> Afgemeld:
 
 def leave(ledger: Afgemeld, address: str = JAN, scope: str = "list:nieuwsbrief", reason: str = "phone") -> bool:
     return ledger.add_sync(address, scope=scope, reason=reason, channel="staff")
+
+
+def agreed(ledger: Afgemeld, **event: Any) -> str:
+    """The record of a consent that was just stored."""
+    made = make_event(**({"at": NOW, "valid_until": NOW + timedelta(days=1)} | event))
+    if made.state == "withdrawn":
+        made = replace(made, purposes=dict.fromkeys(made.purposes, False), nonce=None)
+    with ledger._store.begin() as connection:
+        append(connection, [Entry(made, NOTICE)], known=set())
+    return made.record_id
 
 
 # -- asking and adding ------------------------------------------------------------------------------------------------
@@ -235,6 +248,30 @@ def test_no_row_leaves_or_changes_by_sql_alone(ledger: Afgemeld) -> None:
 
 
 @pytest.mark.checklist("SUP-04")
+def test_no_exception_from_all_marketing_is_made_by_sql_without_a_consent_that_is_newer_than_the_leaving(
+    ledger: Afgemeld,
+) -> None:
+    older, withdrawn = agreed(ledger, at=NOW - timedelta(days=1)), agreed(ledger, state="withdrawn")
+    leave(ledger, scope="marketing")
+    leave(ledger, "piet@voorbeeld.nl", scope="list:agenda")
+    forged = (
+        "INSERT INTO afgemeld (digest, scope, key_id, reason, channel, at, mailing) "
+        "SELECT digest, 'opt-in:nieuwsbrief', key_id, reason, channel, at, {} FROM afgemeld WHERE scope = '{}'"
+    )
+
+    for record, scope in (
+        ("NULL", "marketing"), ("'weg'", "marketing"), (f"'{older}'", "marketing"), (f"'{withdrawn}'", "marketing"),
+        (f"'{agreed(ledger)}'", "list:agenda"),
+    ):  # fmt: skip
+        with (
+            pytest.raises(SQLAlchemyError, match="comes back only by a new confirmed opt-in"),
+            ledger._store.begin() as connection,
+        ):
+            connection.exec_driver_sql(forged.format(record, scope))
+    assert ledger.look_up(JAN, list="nieuwsbrief") is not None
+
+
+@pytest.mark.checklist("SUP-04")
 def test_staff_lift_a_row_only_with_a_reason_and_a_second_person_and_it_is_kept(ledger: Afgemeld) -> None:
     leave(ledger)
     digests = ledger.keys.digests(JAN)
@@ -283,7 +320,7 @@ def test_nobody_else_touches_the_table_and_the_ledger_gives_no_persons() -> None
     public = {name for name in vars(Afgemeld) if not name.startswith("_")}
     assert public <= {
         "is_suppressed", "sendable", "look_up", "all_of", "rows", "forbidden", "add", "add_sync", "add_one", "changing",
-        "keys", "open", "healthy", "close", "heads", "entries",
+        "keys", "open", "healthy", "close", "heads", "entries", "forbids", "mark",
     }  # fmt: skip
 
 
@@ -402,8 +439,9 @@ def test_who_left_all_marketing_and_confirms_one_list_gets_that_list_and_nothing
         return found
 
     def confirm(list: str) -> None:
+        record = agreed(ledger)
         with ledger.changing() as change:
-            change.release(ledger.keys.digests(JAN), list, record_id="r", at=NOW)
+            change.release(ledger.keys.digests(JAN), list, record_id=record, at=NOW)
 
     leave(ledger, scope="marketing")
     assert free() == set()

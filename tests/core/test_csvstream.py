@@ -93,6 +93,44 @@ def test_no_such_column_is_said_without_quoting_a_row(data: bytes, column: str |
     assert str(refused.value) == expected
 
 
+@pytest.mark.parametrize("sign", "^~#/!$%&*=?`{}")
+def test_a_delimiter_that_is_not_known_is_named_and_no_two_columns_are_taken_for_an_address(sign: str) -> None:
+    told = (
+        f'"{sign}" stands before every address, so it may be what parts the columns: save the file with commas, '
+        f"semicolons, tabs or bars, or write sep={sign} in its first line. If these are whole addresses, say --column "
+    )
+    rows = f"Jan{sign}jan@school.nl\n{sign}zoe@school.nl\n"
+
+    for text, column in (
+        (rows, 1), (f"naam{sign}email\n{rows}", 1), (f"email{sign}jan@school.nl\n", 1), (f"Jansen, J{rows}", 2),
+    ):  # fmt: skip
+        with pytest.raises(ConsentKitError) as refused:
+            opened(text.encode())
+        assert str(refused.value) == f"{told}{column}"
+    assert opened(rows.encode(), "1").column == 0
+    named = opened(f"sep={sign}\n{rows}".encode())
+    assert (named.delimiter, named.column, named.width) == (sign, 1, 2)
+
+
+def test_one_address_with_an_odd_sign_among_others_is_an_address() -> None:
+    assert len(read(b"m&m@school.nl\njan@school.nl\n")) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("sign", [";", "\t", "^"])
+@pytest.mark.parametrize("names", ["naam,e-mail", "id,naam,e-mail"])
+def test_the_line_in_which_excel_names_the_delimiter_swallows_no_header(encoding: str, sign: str, names: str) -> None:
+    cells = ["1", "Zoë", "zoe@school.nl"][-names.count(",") - 1 :]
+    head = f"sep={sign}\r\n{names.replace(',', sign)}\r\n"
+    data = (head + sign.join(cells) + "\r\n").encode(encoding)
+
+    table = opened(data)
+
+    assert (table.columns, table.delimiter) == (tuple(names.split(",")), sign)
+    assert (table.column, table.head) == (len(cells) - 1, head.encode(encoding))
+    assert [*table.rows()] == [Row(3, cells)]
+
+
 def test_an_empty_file_has_no_rows() -> None:
     assert read(b"") == []
     assert read(b"\xef\xbb\xbf") == []
@@ -173,10 +211,10 @@ def test_windows_1252_is_only_a_way_out() -> None:
     ]
 
 
-@pytest.mark.parametrize("row", [b"%d,jan%d@x.nl,Jan\n", b'%d,jan%d@x.nl,"Jan, ""J\n"""\n'], ids=["plain", "quoted"])
+@pytest.mark.parametrize("row", [b"%d,jan%d@x.nl,%s\n", b'%d,jan%d@x.nl,"Jan, ""J\n%s"""\n'], ids=["plain", "quoted"])
 def test_memory_does_not_grow_with_the_file(row: bytes) -> None:
-    rows = 150_000
-    source = io.BufferedReader(Pipe(row % (n, n) for n in range(rows)))
+    rows = 40_000
+    source = io.BufferedReader(Pipe(row % (n, n, b"Jansen " * 10) for n in range(rows)))
     tracemalloc.start()
     try:
         table = Table.open(source)

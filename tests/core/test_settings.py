@@ -258,6 +258,11 @@ def test_a_key_file_is_read_only_when_it_is_private(tmp_path: Path) -> None:
     assert load(tmp_path, SITE, {}).secret_keys == (KEY,)
 
 
+def test_keys_that_can_t_be_read_are_an_error_and_not_no_keys(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="the keys can't be read"):
+        load(tmp_path, SITE, {"CONSENTKIT_KEY_FILE": "k" * 300})
+
+
 @pytest.mark.parametrize(
     ("url", "fine"),
     [
@@ -350,7 +355,8 @@ def test_who_sends_a_list_without_a_sender_is_spelled_as_a_header_takes_it(tmp_p
 
 
 def test_a_partner_is_not_told_in_clear_who_withdrew(tmp_path: Path) -> None:
-    form = '\n[forms.a.partners.klik]\nname = "Klik BV"\npurpose = { nl = "x" }\nwebhook = "http://klik.example/weg"\n'
+    form = '\n[forms.a]\npurpose = { nl = "x" }\n[forms.a.partners.klik]\n'
+    form += 'name = "Klik BV"\npurpose = { nl = "x" }\nwebhook = "http://klik.example/weg"\n'
 
     assert "in clear: write https://" in problems(tmp_path, SITE + form)
     assert load(tmp_path, SITE + form.replace("http:", "https:")).forms

@@ -500,7 +500,7 @@ def test_an_answer_that_takes_too_long_is_not_waited_for(mailbox: Mailbox, verb:
     mailbox.slow[verb] = 30
     begun = time.monotonic()
 
-    error = failure(mailbox.url, timeout=0.4)
+    error = failure(mailbox.url, timeout=0.4, verdict=0.4)
 
     assert isinstance(error, MailUnavailable)
     assert (str(error), error.in_doubt) == (sentence, verb == ".")
@@ -847,6 +847,7 @@ def test_a_url_that_is_none_is_refused_with_what_to_write(url: str, problem: str
         ({"user": "linde"}, "user and password belong together: give both, or neither"),
         ({"password": "geheim"}, "user and password belong together: give both, or neither"),
         ({"timeout": 0}, "timeout must be more than 0 seconds: write 30"),
+        ({"verdict": 0}, "verdict must be more than 0 seconds: write 600"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], problem: str) -> None:

@@ -140,6 +140,8 @@ def test_a_form_of_the_host_s_own_asks_to_confirm_the_lists_that_were_ticked(sch
         {"list.nieuwsbrief": True, "measuring.nieuwsbrief": False},
         {"use.onderzoek": True},
     ]
+    with school.kit.store.read() as connection:  # what was answered is the host's, for as long as the form says
+        assert connection.exec_driver_sql("SELECT fields FROM subscriber").scalar_one() == "{}"
     notice = school.kit.evidence.notice(given[0]["notice_hash"])
     assert notice is not None
     assert notice.content["form"] == "contact"
@@ -201,7 +203,7 @@ def _form(id: str):
 
 
 def test_control_signs_in_a_field_become_spaces() -> None:
-    answer = _form("contact").read([("email", JAN), ("name", "Jan\r\nBcc: x\x00\u202e"), ("message", "a")])
+    answer = _form("contact").read([("email", JAN), ("name", "Jan\r\nBcc:\ud83dx\x00\u202e"), ("message", "a")])
 
     assert answer.fields["name"] == "Jan Bcc: x"
 
@@ -217,6 +219,7 @@ def test_control_signs_in_a_field_become_spaces() -> None:
         ),
         ({"forms": {"f": {"optional": ["phone"]}}}, "`optional` names phone"),
         ({"forms": {"f": {"fields": ["E mail"]}}}, "no field name"),
+        ({"forms": {"f": {"fields": ["email", "phone"]}}}, "forms.f.purpose: is missing"),
         ({"forms": {"f": {"retention": "oneindig"}}}, "nothing is kept without an end"),
         ({"forms": {"f": {"uses": {"x": {"nl": "om je gebruikerservaring te verbeteren"}}}}}, "vague"),
         ({"forms": {"f": {"partners": {"k": {"name": "K"}}}}}, "forms.f.partners.k.purpose: is missing"),
@@ -234,6 +237,17 @@ def test_a_wrong_setting_names_its_key_and_what_to_write(tables: dict[str, objec
         settings(Path(), **tables)
 
     assert told in str(refused.value)
+
+
+def test_a_form_without_a_purpose_is_a_list_s_sign_up_and_nobody_else_s(tmp_path: Path) -> None:
+    lists = {**LISTS, "nieuwsbrief": {**LISTS["nieuwsbrief"], "form": "brief"}}
+    with open_desk(tmp_path, lists=lists, forms={"brief": {"fields": ["email", "name"]}, "contact": {}}) as school:
+        assert "Om je de nieuwsbrief te sturen" in school.get("/privacy/newsletter/nieuwsbrief").text
+        for id in ("brief", "contact"):
+            with pytest.raises(SettingsError, match=rf"forms\.{id}\.purpose: is missing.*Write purpose"):
+                school.kit.form(id)
+            with pytest.raises(SettingsError, match="purpose"):
+                school.kit.form_html(id, action="/contact")
 
 
 # -- partners ---------------------------------------------------------------------------------------------------------

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import select
 
-from consentkit.newsletter import PROOF, Importer, Route, Standing, State, missing_proof, read_proof, why_not
+from consentkit.newsletter import (
+    PROOF,
+    Aim,
+    Importer,
+    Readers,
+    Route,
+    Standing,
+    State,
+    missing_proof,
+    read_proof,
+    why_not,
+)
+from consentkit.newsletter.tables import subscriptions
 from tests.newsletter.desk import JAN, Desk
 
 PROOFS: Mapping[Route, Mapping[str, str]] = {
@@ -143,6 +157,31 @@ def test_broken_rows_are_told_by_line_and_the_rest_goes_on(desk: Desk) -> None:
     assert [line.split(":")[0] for line in told] == ["2", "3", "5"]
     assert "broken row" in told[0]
     assert "@" not in " ".join(told).replace("@-sign", "")
+
+
+def test_signs_that_no_database_takes_are_left_out_so_that_an_audience_can_be_counted(both: Desk) -> None:
+    typed = {"how": "op\udce9n dag"}  # as a terminal gives a byte that is no UTF-8
+    rows = f"email,how\n{JAN},\nan@voorbeeld.nl,papieren\x01formulier\npiet@voorbeeld.nl,\x01\n"
+    read(both, rows, Route.CONSENT, typed)
+
+    with both.kit.store.read() as connection:
+        proofs = [json.loads(text)["how"] for text in connection.execute(select(subscriptions.c.proof)).scalars()]
+        readers = Readers(both.kit.afgemeld).candidates(connection, Aim(list="nieuwsbrief"), both.clock())
+        reasons = [row.reason for row in connection.execute(readers)]
+
+    assert proofs == ["op n dag", "papieren formulier", "op n dag"]
+    assert reasons == [None, None, None]
+
+
+def test_whatever_the_reason_lines_are_told_in_their_order(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consentkit.newsletter.importing.AT_ONCE", 4)
+    desk.kit.afgemeld.add_sync(JAN, scope="marketing", reason="phone", channel="phone")
+    rows = [JAN, "an@voorbeeld.nl", "fout", "AN@voorbeeld.nl"] * 3
+
+    done, told = read(desk, "email\n" + "".join(f"{row}\n" for row in rows), Route.CONSENT, PROOFS[Route.CONSENT])
+
+    assert [int(line.split(":")[0]) for line in told] == [2, 4, 5, 6, 8, 9, 10, 12, 13]
+    assert (done.added, done.unreadable) == (1, 3)
 
 
 def test_a_file_without_addresses_is_refused_with_what_to_do(desk: Desk) -> None:

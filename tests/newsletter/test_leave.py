@@ -260,3 +260,59 @@ def test_who_leaves_while_a_confirmation_is_being_stored_has_left(
 
         assert (confirmed.result().status_code, left.status_code) == (200, 200)
         assert here.why_not() == there.why_not() == "afgemeld"
+
+
+@pytest.mark.parametrize(
+    ("waits", "scope", "goes"),
+    [
+        ("welcome", "list:nieuwsbrief", False),
+        ("welcome", "marketing", False),
+        ("welcome", "mail", False),
+        ("welcome", "list:agenda", True),
+        ("already", "list:nieuwsbrief", False),
+        ("own data", "marketing", True),
+        ("own data", "mail", False),
+        ("parent", "marketing", True),
+        ("parent", "mail", False),
+    ],
+)
+def test_a_mail_that_waits_is_not_sent_to_who_left_it_meanwhile(
+    tmp_path: Path, waits: str, scope: str, goes: bool
+) -> None:
+    lists = {**LISTS, "jeugd": {**LISTS["agenda"], "form": "jeugd"}}
+    forms = {"jeugd": {"title": {"nl": "Jeugd", "en": "Youth"}, "children": True}}
+    with open_desk(tmp_path, lists=lists, forms=forms) as desk:
+        if waits in ("already", "own data"):
+            preferences = desk.link("voorkeuren", desk.subscribe())
+        match waits:
+            case "welcome":
+                desk.ask()
+                desk.mails()
+                desk.post(desk.link("confirm"))
+            case "already":
+                desk.ask()
+            case "own data":
+                desk.post(preferences, action="link")
+            case "parent":
+                desk.ask("kind@voorbeeld.nl", "jeugd", age="under16", parent_email=JAN)
+        assert desk.kit.outbox.waiting() == 1
+
+        desk.kit.afgemeld.add_sync(JAN, scope=scope, reason="phone", channel="phone")
+
+        assert [mail.to for mail in desk.mails()] == ([JAN] if goes else [])
+        assert desk.kit.outbox.waiting() == 0
+
+
+@pytest.mark.parametrize(("scope", "reason"), [("mail", "phone"), ("list:nieuwsbrief", "complaint")])
+def test_who_gets_no_mail_at_all_is_asked_nothing_by_mail_from_the_preferences(
+    desk: Desk, scope: str, reason: str
+) -> None:
+    preferences = desk.link("voorkeuren", desk.subscribe())
+    desk.kit.afgemeld.add_sync(JAN, scope=scope, reason=reason, channel="phone")
+
+    told = desk.post(preferences, action="link").text
+    saved = desk.post(preferences, action="save", lists=["agenda"]).text
+
+    assert "De link is onderweg" not in told
+    assert "geldt pas als je het bevestigt" not in saved
+    assert desk.kit.outbox.waiting() == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from consentkit import ConsentKit
+from consentkit.errors import NewsletterUnavailable
+from consentkit.newsletter import Newsletter
 from consentkit.newsletter.outbox import BACKOFF
 from tests.fixtures_smtp import Mailbox
 from tests.journeys.school import Clock
@@ -136,6 +140,21 @@ def test_a_mail_waits_longer_each_time_and_is_dropped_when_its_link_is_dead(
     assert mailbox.messages == []
 
 
+def test_the_next_mail_server_of_the_list_takes_what_the_first_does_not_answer_for(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = f"smtp://127.0.0.1:{nobody.getsockname()[1]}"
+        kit = ConsentKit(settings(tmp_path, mail={**MAIL, "smtp": [away, mailbox.url]}))
+        ask(kit)
+
+        (mail,) = mailbox.wait(1)
+        assert mail["To"] == JAN
+        until(lambda: kit.outbox.waiting() == 0)
+        kit.close()
+
+
 def test_what_a_dead_process_left_is_sent_by_the_next_one(tmp_path: Path, mailbox: Mailbox) -> None:
     first = ConsentKit(settings(tmp_path, mail={**MAIL, "smtp": mailbox.url}))
     first.outbox.wake = lambda: None  # type: ignore[method-assign]  # it dies before its thread comes to it
@@ -171,3 +190,51 @@ def test_the_answer_to_a_sign_up_does_not_wait_for_the_mail_server(kit: ConsentK
     ask(kit)
 
     assert time.monotonic() - started < 2.0
+
+
+@pytest.mark.checklist("NEW-03")
+def test_what_nobody_confirmed_is_erased_once_a_day_by_one_of_all_processes_without_a_cron_job(
+    database_url: str, tmp_path: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, purged = Clock(), []
+    purge = Newsletter.purge
+    monkeypatch.setattr(Newsletter, "purge", lambda *args, **more: purged.append(1) or purge(*args, **more))
+    table = settings(tmp_path, mail={**MAIL, "smtp": mailbox.url}, database={"url": database_url})
+    kits = [ConsentKit(table, clock=clock) for _ in range(3)]
+    store, done = kits[0].store, [("purge", 0)]
+    store.upgrade()
+    ask(kits[0])
+    for kit in kits:
+        kit.start()
+    mailbox.wait(1)
+
+    for days, times, left in ((0, 1, 1), (6, 2, 1), (0, 2, 1), (2, 3, 0)):
+        clock.later(days=days)
+        for kit in kits:
+            kit.outbox.wake()
+        until(lambda times=times: len(purged) == times and store.fetch("SELECT kind, tries FROM outbox", ()) == done)
+        assert len(store.fetch("SELECT list FROM subscription", ())) == left
+
+    assert len(purged) == 3
+    assert (kits[0].outbox.waiting(), kits[0].outbox.late()) == (0, 0)
+    for kit in kits:
+        kit.close()
+
+
+def test_a_purge_that_failed_is_done_later_and_holds_up_no_mail(
+    kit: ConsentKit, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise NewsletterUnavailable("the database can't take it now: nothing changed")
+
+    monkeypatch.setattr(kit.outbox, "_purge", fail)
+    with caplog.at_level(logging.WARNING):
+        ask(kit)
+        mailbox.wait(1)
+        until(lambda: "the daily purge has to wait, it is tried again in 0:01:00" in caplog.text)
+    done = threading.Event()
+    monkeypatch.setattr(kit.outbox, "_purge", done.set)
+    kit.now.later(minutes=2)
+    kit.outbox.wake()
+
+    assert done.wait(10)

@@ -82,7 +82,7 @@ def links(desk: Desk) -> dict[str, str]:
         "unsubscribe in a mailing": urlsplit(kit.unsubscribe_url(JAN, list="agenda", delivery=12)).path,
         "unsubscribe of a stranger": urlsplit(kit.unsubscribe_url("nooit@voorbeeld.nl", list="agenda")).path,
     }
-    digest = kit.address_keys.digest(JAN)  # type: ignore[union-attr]
+    digest = kit.afgemeld.keys.digest(JAN)
     found["own data"] = "/privacy/voorkeuren/" + kit.newsletter.preferences_token(paper, digest, fresh=True)
     desk.ask("piet@voorbeeld.nl")
     desk.mails()

@@ -21,6 +21,7 @@ from consentkit import cli, errors, settings
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NOT_IN_A_FILE = {"folder", "source", "development", "secret_keys", "afgemeld_keys", "smtp_user", "smtp_password"}
+NOT_IN_A_FILE |= {"webhook_secrets"}
 
 
 def text(*names: str) -> str:

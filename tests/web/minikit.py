@@ -134,6 +134,7 @@ class MiniKit:
     tokens: Tokens = field(default_factory=lambda: Tokens([b"k" * 32]))
     seen: list[View] = field(default_factory=list)
     started: bool = False
+    stopped: bool = False
 
     def __post_init__(self) -> None:
         self.policy = Policy.build(
@@ -172,6 +173,9 @@ class MiniKit:
 
     def start(self) -> None:
         self.started = True
+
+    def stop(self) -> None:
+        self.stopped = True
 
     async def pages(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})

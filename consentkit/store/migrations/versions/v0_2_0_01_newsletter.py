@@ -25,12 +25,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    tables = "outbox subscription subscriber_digest subscriber tombstone key_check afgemeld_lift afgemeld"
+    tables = "outbox parent_mail subscription subscriber_digest subscriber tombstone key_check afgemeld_lift afgemeld"
     for table in tables.split():
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION consentkit_afgemeld_stays()")
         op.execute("DROP FUNCTION consentkit_left_stays()")
+        op.execute("DROP FUNCTION consentkit_opted_in()")
 
 
 def _make_ledger() -> None:
@@ -128,6 +129,14 @@ def _make_newsletter() -> None:
     for column in ("list", "request_id", "requested_at"):
         op.create_index(f"ix_subscription_{column}", "subscription", [column])
     op.create_table(
+        "parent_mail",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("at", UTCDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_parent_mail"),
+    )
+    op.create_index("ix_parent_mail_digest", "parent_mail", ["digest"])
+    op.create_table(
         "outbox",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
@@ -143,8 +152,9 @@ def _make_newsletter() -> None:
         op.create_index(f"ix_outbox_{column}", "outbox", [column])
 
 
-# A row leaves afgemeld only beside a row of afgemeld_lift that was written for it, in the same transaction. A
-# subscription becomes active only when nothing in afgemeld forbids it, and after a leaving only with a consent event of
+# A row leaves afgemeld only beside a row of afgemeld_lift that was written for it, in the same transaction. A list is
+# excepted from all marketing only by a consent event not older than that leaving, which the row names. A subscription
+# becomes active only when nothing in afgemeld forbids it, and after a leaving only with a consent event of
 # a record of its own, not older than that leaving. Whatever an import, a merge or a person at the prompt tries.
 
 _LIFTED = "SELECT 1 FROM afgemeld_lift l WHERE l.digest = OLD.digest AND l.scope = OLD.scope AND l.was_at = OLD.at"
@@ -157,6 +167,11 @@ _AGREED = (
     "SELECT 1 FROM consent_event e WHERE e.record_id = NEW.record_id AND e.state IN ('given', 'renewed') "
     "AND e.at >= NEW.left_at"
 )
+_EXCEPTS = "substr(NEW.scope, 1, 7) = 'opt-in:'"
+_OPTED_IN = (
+    "SELECT 1 FROM consent_event e, afgemeld a WHERE e.record_id = NEW.mailing AND e.state IN ('given', 'renewed') "
+    "AND a.digest = NEW.digest AND a.scope = 'marketing' AND e.at >= a.at"
+)
 _COMES_BACK = "comes back only by a new confirmed opt-in"
 
 
@@ -165,6 +180,10 @@ def _protect_sqlite() -> None:
     op.execute(f"CREATE TRIGGER afgemeld_no_update BEFORE UPDATE ON afgemeld BEGIN {stays} END")
     op.execute(
         f"CREATE TRIGGER afgemeld_no_delete BEFORE DELETE ON afgemeld WHEN NOT EXISTS ({_LIFTED}) BEGIN {stays} END"
+    )
+    op.execute(
+        f"CREATE TRIGGER afgemeld_opted_in BEFORE INSERT ON afgemeld WHEN {_EXCEPTS} AND NOT EXISTS ({_OPTED_IN}) "
+        f"BEGIN {stays} END"
     )
     for act in ("UPDATE", "DELETE"):
         op.execute(
@@ -210,6 +229,22 @@ def _protect_postgres() -> None:
             f"CREATE TRIGGER {table}_not_emptied BEFORE TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION consentkit_afgemeld_stays()"
         )
+    op.execute(
+        f"""
+        CREATE FUNCTION consentkit_opted_in() RETURNS trigger LANGUAGE plpgsql
+        SET search_path FROM CURRENT AS $$
+        BEGIN
+            IF EXISTS ({_OPTED_IN}) THEN
+                RETURN NEW;
+            END IF;
+            RAISE EXCEPTION 'afgemeld: who left {_COMES_BACK}';
+        END $$
+        """
+    )
+    op.execute(
+        f"CREATE TRIGGER afgemeld_opted_in BEFORE INSERT ON afgemeld FOR EACH ROW WHEN ({_EXCEPTS}) "
+        "EXECUTE FUNCTION consentkit_opted_in()"
+    )
     forbidden = _FORBIDDEN.format(half="substring(s.digest from 1 for 16)")
     op.execute(
         f"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import os
 import signal
 import socket
 import sys
@@ -15,11 +16,16 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from consentkit import ConsentKit
+from consentkit.errors import ConsentKitError
+from demo_site import readers
 from demo_site.post import Post
-from demo_site.site import CONFIG, build
+from demo_site.site import CONFIG, build, post_file, settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from consentkit.settings import Settings
 
 WELCOME = """
   Basisschool De Linde, {how}
@@ -32,6 +38,8 @@ WELCOME = """
 """
 MAIL = """
     http://127.0.0.1:{port}/post            the mail that was sent, to everybody"""
+OFFICE = """
+    http://127.0.0.1:{port}/post/mailing    a mailing to 500 readers, ready to look at, send and watch"""
 GUARDED = """
   Try
     1  walk around, or choose Weigeren: /teller stays at 0. JavaScript off makes no difference.
@@ -50,14 +58,27 @@ GUARDED = """
            --route consent --proof "papieren formulier, open dag 2026"      (1 passed over: 1 afgemeld)
          {command} afgemeld check {reader}
 
+{mailing}
   The evidence
     {command} records verify
     {command} records export
+"""
+MAILING = """
+  The mailing
+    8  open /post/mailing: who gets it and why others don't, what was found, how it looks. Send it, and watch. While it
+       goes out, pause it, and let a reader leave: her message is never sent.
+    9  the same from a second terminal, while it goes out:
+         {command} mailing list
+         {command} mailing pause 1        (and: mailing resume 1)
+         {command} mailing status 1
+   10  kill it in the middle (kill -9 {pid}) and start it again: it goes on, nobody gets it twice, and what was just
+       being handed over is listed as in doubt.
 """
 BARE = """
   Compare /teller with what the site sends behind consentkit.
 """
 READER = "sanne@voorbeeld.example"
+FIRST_TIME = "  The first start: 500 readers and a mailing are made. One moment."
 
 
 class _Server(uvicorn.Server):
@@ -68,12 +89,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-def main(port: int = 8000, *, bare: bool = False, config: Path = CONFIG) -> int:
+def main(port: int = 8000, *, bare: bool = False, empty: bool = False, config: Path = CONFIG) -> int:
     """Serve until Ctrl-C.
 
     Args:
         port: of the site; the stand-in hosts take the next one, and mail the one after that.
         bare: serve the site without consentkit, and so without a newsletter and mail.
+        empty: make no readers and no mailing.
         config: the configuration; database and keys stand beside it.
 
     Returns:
@@ -95,31 +117,50 @@ def main(port: int = 8000, *, bare: bool = False, config: Path = CONFIG) -> int:
                     file=sys.stderr,
                 )
                 return 2
-        post = None if bare else Post()
-        apps = build(port=port, bare=bare, config=config, post=post)
-        print(_welcome(port, bare=bare, config=config), flush=True)
-        asyncio.run(_serve(apps, sockets, post))
+        post = kit = None
+        if not bare:
+            own = settings(port=port, environ=os.environ, config=config)
+            if not empty:
+                _settle(own)
+            post, kit = Post(post_file(config)), ConsentKit(own)
+        apps = build(port=port, bare=bare, config=config, post=post, kit=kit)
+        print(_welcome(port, bare=bare, empty=empty, config=config), flush=True)
+        asyncio.run(_serve(apps, sockets, post, kit))
     print("\n  Stopped.")
     return 0
 
 
-def _welcome(port: int, *, bare: bool, config: Path) -> str:
+def _settle(own: Settings) -> None:
+    """Make readers and a mailing at the first start; where that can't be, the demo has none."""
+    try:
+        if readers.is_empty(own):
+            print(FIRST_TIME, flush=True)
+            readers.settle(own)
+    except ConsentKitError as error:
+        print(f"  There is no mailing: {error}", file=sys.stderr)
+
+
+def _welcome(port: int, *, bare: bool, empty: bool, config: Path) -> str:
     if bare:
         return WELCOME.format(how="without consentkit", port=port, next=port + 1, mail="", smtp="", more=BARE)
     program = "consentkit" if sys.prefix == sys.base_prefix else f"{_near(Path(sys.prefix))}/bin/consentkit"
+    command = f"{program} --config {_near(config)}"
     more = GUARDED.format(
-        command=f"{program} --config {_near(config)}",
+        command=command,
+        mailing="" if empty else MAILING.format(command=command, pid=os.getpid()),
         port=port,
         reader=READER,
         csv=_near(CONFIG.with_name("ouders.csv")),
     )
     return WELCOME.format(
-        how="behind consentkit", port=port, next=port + 1, mail=MAIL.format(port=port),
+        how="behind consentkit", port=port, next=port + 1, mail=(MAIL if empty else MAIL + OFFICE).format(port=port),
         smtp=f",\n  and a mail server that sends nothing on is at port {port + 2}", more=more,
     )  # fmt: skip
 
 
-async def _serve(apps: tuple[ASGIApp, ...], sockets: list[socket.socket], post: Post | None) -> None:
+async def _serve(
+    apps: tuple[ASGIApp, ...], sockets: list[socket.socket], post: Post | None, kit: ConsentKit | None
+) -> None:
     servers = [
         _Server(uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=1)) for app in apps
     ]
@@ -132,6 +173,8 @@ async def _serve(apps: tuple[ASGIApp, ...], sockets: list[socket.socket], post: 
         asyncio.get_running_loop().add_signal_handler(number, stop)
     mail = await post.listen(sockets[-1]) if post else None
     await asyncio.gather(*(server.serve([own]) for server, own in zip(servers, sockets, strict=False)))
+    if kit:
+        await asyncio.to_thread(kit.close)  # while the mail server still answers for what is being handed over
     if mail:
         mail.close()
 
@@ -154,6 +197,7 @@ if __name__ == "__main__":
         help="the site's port; the stand-in hosts take the next, and mail the one after",
     )
     parser.add_argument("--bare", action="store_true", help="leave consentkit out, to see what it holds back")
+    parser.add_argument("--empty", action="store_true", help="begin without the 500 readers and their mailing")
     parser.add_argument("--config", type=Path, default=CONFIG, help="another configuration, with a database beside it")
     options = parser.parse_args()
-    sys.exit(main(options.port, bare=options.bare, config=options.config))
+    sys.exit(main(options.port, bare=options.bare, empty=options.empty, config=options.config))

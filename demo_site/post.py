@@ -1,23 +1,26 @@
 """The mail of the demo: an SMTP server on this machine that sends nothing on, and pages to read what it got.
 
-It plays the relay, the postmaster and everybody's mail program at once. Letters are kept in memory, the newest few of
-them; the page that shows one trusts nothing in it.
+It plays the relay, the postmaster and everybody's mail program at once. The newest letters are kept, and a file keeps
+them for the next start, as a mail server has what it took; the page that shows one trusts nothing in it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import socket
+from base64 import b64encode
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.message import Message
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("demo")
 
 HERE = Path(__file__).parent
-KEPT = 100
+KEPT = 1000
+SHOWN = 50
 LARGEST = 256 * 1024
 ONE_CLICK = "List-Unsubscribe=One-Click"
 HEADERS = {
@@ -58,6 +62,8 @@ FRAME_HEADERS = HEADERS | {
         "img-src data:; form-action 'none'; frame-ancestors 'self'"
     ),
 }
+_PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_CID = re.compile(r"\bcid:([^\s\"'()<>]+)")
 _LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]]")
 _HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
 _MAILBOX = re.compile(r"[A-Za-z0-9._-]+(\+[A-Za-z0-9_-]+)?@[A-Za-z0-9.-]+")
@@ -97,8 +103,19 @@ class Letter:
 
     @property
     def html(self) -> str:
-        """The HTML part as it came; empty where there is none."""
-        return self._part("html")
+        """The HTML part with the pictures that came along in their places; empty where there is none."""
+        pictures = self._pictures
+        return _CID.sub(lambda found: pictures.get(found[1], found[0]), self._part("html"))
+
+    @property
+    def _pictures(self) -> Mapping[str, str]:
+        """What `cid:` leads to, as data."""
+        found = {}
+        for part in self.message.walk():
+            name, payload = str(part.get("Content-ID", "")).strip(" <>"), part.get_payload(decode=True)
+            if name and part.get_content_type() in _PICTURES and isinstance(payload, bytes):
+                found[name] = f"data:{part.get_content_type()};base64,{b64encode(payload).decode('ascii')}"
+        return found
 
     @property
     def one_click(self) -> str:
@@ -128,14 +145,20 @@ class Letter:
 
 
 class Post:
-    """What arrived, newest first, and the server that it arrives at."""
+    """What arrived, newest first, and the server that it arrives at.
 
-    def __init__(self) -> None:
+    Args:
+        file: keeps what arrived for the next start; None: it is gone when this ends.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
         self.letters: deque[Letter] = deque(maxlen=KEPT)
         self.port = 0
         self._count = 0
         self._mailbox = ""
         self._intake: Intake | None = None
+        self._file = file
+        self._read()
 
     def hand_over(self, mailbox: str, intake: Intake) -> None:
         """From now on mail to `mailbox`, with or without a `+…`, goes to `intake` too."""
@@ -144,6 +167,17 @@ class Post:
     def letter(self, number: int) -> Letter | None:
         """One of those that are kept."""
         return next((letter for letter in self.letters if letter.number == number), None)
+
+    def found(self, words: str) -> Sequence[Letter]:
+        """Those to an address or with a subject that has these words in it; all for no words."""
+        sought = words.casefold()
+        return [one for one in self.letters if sought in f"{' '.join(one.to)} {one.header('Subject')}".casefold()]
+
+    def wipe(self) -> None:
+        """Throw everything away."""
+        self.letters.clear()
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
 
     async def listen(self, own: socket.socket) -> asyncio.Server:
         """Serve SMTP on a socket of this machine, in the running loop."""
@@ -168,12 +202,42 @@ class Post:
                 except Exception as error:  # whatever it was, the sender keeps the message and tries again
                     log.warning("an opt-out could not be taken (%s): its sender has to try again", type(error).__name__)
                     return "451 4.3.0 not now, try again"
-        self._count += 1
-        now = datetime.now().astimezone()
-        message = message_from_bytes(raw, policy=policy.compat32)
-        recipients = tuple(envelope.rcpt_tos)
-        self.letters.appendleft(Letter(self._count, now, envelope.mail_from or "", recipients, message, note))
+        kept = {
+            "at": datetime.now().astimezone().isoformat(),
+            "sender": envelope.mail_from or "",
+            "to": list(envelope.rcpt_tos),
+            "note": note,
+            "raw": raw.decode("latin-1"),
+        }
+        try:
+            self._write(kept)
+        except OSError as error:
+            log.warning("a letter could not be kept (%s): its sender has to try again", type(error).__name__)
+            return "451 4.3.0 not now, try again"
+        self._put(kept)
         return "250 2.0.0 taken"
+
+    def _put(self, kept: Mapping[str, Any]) -> None:
+        self._count += 1
+        message = message_from_bytes(kept["raw"].encode("latin-1"), policy=policy.compat32)
+        at = datetime.fromisoformat(kept["at"])
+        self.letters.appendleft(Letter(self._count, at, kept["sender"], tuple(kept["to"]), message, kept["note"]))
+
+    def _write(self, kept: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            with self._file.open("a", encoding="ascii") as file:
+                file.write(json.dumps(kept) + "\n")
+
+    def _read(self) -> None:
+        """What the last demo left; a line that it was killed over was answered to nobody."""
+        if self._file is None or not self._file.exists():
+            return
+        lines = self._file.read_text("ascii").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")][-KEPT:]
+        if whole != lines:
+            self._file.write_text("".join(whole), "ascii")
+        for line in whole:
+            self._put(json.loads(line))
 
     async def write(self, sender: str, to: str) -> None:
         """Send the empty message with which a mail program unsubscribes.
@@ -191,10 +255,20 @@ class Post:
         return f"{local.partition('+')[0]}@{domain}" == self._mailbox
 
 
-def pages(post: Post) -> Starlette:
-    """The pages under /post. They are the demo's, not the school's: no page of the site is served by this app."""
+def make_templates() -> Jinja2Templates:
+    """The templates of the demo."""
     templates = Jinja2Templates(HERE / "templates")
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
+    return templates
+
+
+def pages(post: Post, beside: Sequence[Route] = ()) -> Starlette:
+    """The pages under /post. They are the demo's, not the school's: no page of the site is served by this app.
+
+    Args:
+        beside: other pages of the demo.
+    """
+    templates = make_templates()
 
     def letter_of(request: Request) -> Letter:
         letter = post.letter(request.path_params["number"])
@@ -205,21 +279,24 @@ def pages(post: Post) -> Starlette:
     async def box(request: Request) -> Response:
         # The script fetches the list alone, to show what arrives; without JavaScript one reloads.
         name = "_letters.html" if "hx-request" in request.headers else "post.html"
-        return templates.TemplateResponse(request, name, {"letters": post.letters, "kept": KEPT}, headers=HEADERS)
+        words = request.query_params.get("zoek", "").strip()
+        found = post.found(words)
+        values = {"letters": [*islice(found, SHOWN)], "found": len(found), "words": words, "kept": KEPT}
+        return templates.TemplateResponse(request, name, values, headers=HEADERS)
 
     async def show(request: Request) -> Response:
         return templates.TemplateResponse(request, "letter.html", {"letter": letter_of(request)}, headers=HEADERS)
 
     async def html(request: Request) -> Response:
-        return HTMLResponse(_in_new_window(letter_of(request).html), headers=FRAME_HEADERS)
+        return shut_in(letter_of(request))
 
     async def wipe(request: Request) -> Response:
-        _from_here(request)
-        post.letters.clear()
+        from_here(request)
+        post.wipe()
         return RedirectResponse("/post", 303, HEADERS)
 
     async def opt_out(request: Request) -> Response:
-        _from_here(request)
+        from_here(request)
         letter = letter_of(request)
         reader = letter.header("To")
         if not letter.opt_out or not _MAILBOX.fullmatch(reader):
@@ -243,12 +320,18 @@ def pages(post: Post) -> Starlette:
             Route("/post/{number:int}", show),
             Route("/post/{number:int}/html", html),
             Route("/post/{number:int}/afmelden", opt_out, methods=["POST"]),
+            *beside,
         ],
         exception_handlers={HTTPException: failed},
     )
 
 
-def _from_here(request: Request) -> None:
+def shut_in(letter: Letter) -> Response:
+    """The HTML of a letter, for a frame."""
+    return HTMLResponse(_in_new_window(letter.html), headers=FRAME_HEADERS)
+
+
+def from_here(request: Request) -> None:
     """Refuse what a page of another site sends."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise HTTPException(403)

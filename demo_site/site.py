@@ -13,6 +13,7 @@ from consentkit.afgemeld.intake import intake as take_opt_out
 from consentkit.cli.init import write_keys
 from consentkit.settings import KEY_FILE, Settings
 from demo_site.app import school
+from demo_site.office import Office
 from demo_site.outside import Ledger, outside
 from demo_site.post import Post, pages
 
@@ -38,6 +39,7 @@ def build(
     bare: bool = False,
     config: Path = CONFIG,
     post: Post | None = None,
+    kit: ConsentKit | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> tuple[ASGIApp, ASGIApp]:
     """The site for `port`, and the stand-in hosts for the port after it.
@@ -47,19 +49,20 @@ def build(
         bare: leave consentkit out, to see what it holds back. Then there is no newsletter and no mail either.
         config: the configuration; database and keys stand beside it.
         post: gets the mail, and is shown on /post.
+        kit: made with `settings`; by default it is made here.
         environ: where keys and another database may be named; a key file is made at the first start.
     """
     ledger = Ledger()
     elsewhere = outside(ledger)
     if bare:
         return school(elsewhere=port + 1, ledger=ledger), elsewhere
-    kit = ConsentKit(settings(port=port, config=config, environ=environ))
+    kit = kit or ConsentKit(settings(port=port, config=config, environ=environ))
     post = post or Post()
     if mailbox := kit.settings.mail.unsubscribe:
         post.hand_over(mailbox, lambda raw: _take_opt_out(kit, raw))
     site = kit.wrap(school(elsewhere=port + 1, ledger=ledger, newsletter_form=kit.newsletter_form))
     counted = _Choices(site, ledger, path=kit.sites[0].settings.prefix + "/choice")
-    return _Beside(counted, "/post", pages(post)), elsewhere
+    return _Beside(counted, "/post", pages(post, Office(kit, post).routes)), elsewhere
 
 
 def settings(*, port: int, environ: Mapping[str, str], config: Path = CONFIG) -> Settings:
@@ -74,8 +77,13 @@ def settings(*, port: int, environ: Mapping[str, str], config: Path = CONFIG) ->
     read = Settings.load(config, environ)
     assert read.site is not None  # noqa: S101  # consentkit.toml beside this file has one
     site = read.site.model_copy(update={"base_url": f"http://127.0.0.1:{port}"})
-    mail = read.mail.model_copy(update={"smtp": f"smtp://127.0.0.1:{port + 2}"})
+    mail = read.mail.model_copy(update={"smtp": (f"smtp://127.0.0.1:{port + 2}",)})
     return read.model_copy(update={"site": site, "mail": mail})
+
+
+def post_file(config: Path) -> Path:
+    """Where the mail is kept that arrived."""
+    return config.with_name("demo-post.jsonl")
 
 
 def _take_opt_out(kit: ConsentKit, raw: bytes) -> str:

@@ -15,11 +15,10 @@
     link.parentElement.remove();
   });
 
-  const counts = document.querySelector("[data-vers]");
-  let last = "";
-  if (counts) {
+  for (const counts of document.querySelectorAll("[data-vers]")) {
+    let last = "";
     setInterval(async () => {
-      const html = await piece(counts.dataset.vers);
+      const html = await piece(counts.dataset.vers).catch(() => "");
       if (html && html !== last && !counts.contains(document.activeElement)) {
         const open = counts.querySelector("details")?.open;
         counts.innerHTML = last = html;

@@ -29,22 +29,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(config: Path) -> Iterator[str]:
     """The address of a running demo."""
     port = free_ports()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "demo_site", "--port", str(port), "--config", str(config)],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in KEYS},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
     base = f"http://127.0.0.1:{port}"
+    process = launch(config, port, "--empty")
     try:
-        for _ in range(200):
-            try:
-                httpx2.get(base)
-                break
-            except httpx2.TransportError:
-                assert process.poll() is None, "the demo did not start"
-                time.sleep(0.1)
         yield base
     finally:
         process.send_signal(signal.SIGINT)
@@ -53,6 +40,26 @@ def demo(config: Path) -> Iterator[str]:
     assert f"{base}/teller" in told
     assert f"{base}/post" in told
     assert told.rstrip().endswith("Stopped.")
+
+
+def launch(config: Path, port: int, *options: str) -> subprocess.Popen[str]:
+    """Start a demo, and wait until it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "demo_site", "--port", str(port), "--config", str(config), *options],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in KEYS},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(300):
+        try:
+            httpx2.get(f"http://127.0.0.1:{port}")
+            return process
+        except httpx2.TransportError:
+            assert process.poll() is None, "the demo did not start"
+            time.sleep(0.1)
+    process.kill()
+    raise TimeoutError("the demo did not start")
 
 
 def free_ports() -> int:

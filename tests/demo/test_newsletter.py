@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import smtplib
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,9 @@ import pytest
 from playwright.sync_api import Page
 from starlette.testclient import TestClient
 from turbohtml import parse
+from typer.testing import CliRunner
 
+from consentkit.cli import app as cli
 from consentkit.settings import Settings
 from demo_site.__main__ import READER
 from demo_site.site import CONFIG, build
@@ -78,15 +78,14 @@ def confirmed(demo: str, address: str) -> str:
     return letter(demo, address, 2)
 
 
-def consentkit(config: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """The command line, beside the running demo."""
-    whole = [sys.executable, "-m", "consentkit.cli", "--config", str(config), *command]
-    return subprocess.run(whole, capture_output=True, text=True, check=False)
+def consentkit(config: Path, *command: str) -> str:
+    """What the command line prints, beside the running demo."""
+    return CliRunner().invoke(cli, ["--config", str(config), *command]).stdout
 
 
 def suppressions(config: Path, address: str) -> list[tuple[str, str, str]]:
     """Scope, reason and channel of every row about an address."""
-    told = json.loads(consentkit(config, "afgemeld", "check", address, "--json").stdout)
+    told = json.loads(consentkit(config, "afgemeld", "check", address, "--json"))
     return [(one["scope"], one["reason"], one["channel"]) for one in told["entries"]]
 
 
@@ -105,9 +104,9 @@ def test_who_leaves_by_one_click_stays_away_when_the_school_imports_an_old_list(
     assert answer.status_code == 200
     assert "Set-Cookie" not in answer.headers
     assert left == [("list:nieuwsbrief", "one-click", "one-click")]
-    counts = json.loads(imported.stdout)
+    counts = json.loads(imported)
     assert (counts["added"], counts["refused"]) == (11, {"afgemeld": 1})
-    listed = json.loads(consentkit(config, "newsletter", "lists", "--json").stdout.splitlines()[0])
+    listed = json.loads(consentkit(config, "newsletter", "lists", "--json").splitlines()[0])
     assert (listed["list"], listed["active"], listed["unsubscribed"]) == ("nieuwsbrief", 11, 1)
 
 

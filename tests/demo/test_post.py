@@ -10,7 +10,7 @@ import pytest
 from aiosmtpd.smtp import Envelope
 from starlette.testclient import TestClient
 
-from demo_site.post import KEPT, Post, pages
+from demo_site.post import KEPT, SHOWN, Post, pages
 from demo_site.site import AFGEMELD_KEYS, CONFIG, settings
 
 HOSTILE = (
@@ -77,19 +77,55 @@ def test_headers_are_read_as_words_and_what_cannot_be_read_is_shown_as_it_is(pos
     assert "<iframe" not in page
 
 
-def test_the_newest_are_kept_newest_first_until_they_are_wiped(post: Post, reader: TestClient) -> None:
+def test_the_newest_are_shown_first_and_others_are_found_until_they_are_wiped(post: Post, reader: TestClient) -> None:
     for number in range(KEPT + 3):
-        arrive(post, f"Subject: nr {number + 1}\r\n\r\n".encode())
+        arrive(post, f"Subject: nr {number + 1}.\r\n\r\n".encode(), to=f"lezer{number + 1}@post.example")
 
     box = reader.get("/post").text
-    assert box.count("<li>") == KEPT
-    assert box.index(f"nr {KEPT + 3}<") < box.index(f"nr {KEPT + 2}<")
+    assert box.count("<li>") == SHOWN
+    assert box.index(f"nr {KEPT + 3}.<") < box.index(f"nr {KEPT + 2}.<")
+    assert f"De nieuwste {SHOWN} van {KEPT}." in box
     assert reader.get("/post/3").status_code == 404
     assert reader.get(f"/post/{KEPT + 3}").status_code == 200
+    for words in ("LEZER77@", "nr 77."):
+        found = reader.get("/post", params={"zoek": words}).text
+        assert found.count("<li>") == 1
+        assert 'href="/post/77"' in found
+    assert "Hierover is geen post" in reader.get("/post?zoek=niemand").text
 
     assert reader.post("/post/wissen", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert "Er is nog geen post" in reader.post("/post/wissen", headers={"Sec-Fetch-Site": "same-origin"}).text
     assert not post.letters
+
+
+def test_what_arrived_is_there_after_a_restart_but_for_what_nobody_got_an_answer_for(tmp_path: Path) -> None:
+    file = tmp_path / "post.jsonl"
+    raw = "Subject: caf\xe9\r\n\r\nCaf\xe9".encode("latin-1")
+    first = Post(file)
+    arrive(first, raw, to="a@post.example")
+    arrive(first, raw, to="b@post.example")
+    file.write_text(file.read_text("ascii")[:-20], "ascii")  # killed while it wrote
+
+    second = Post(file)
+    arrive(second, raw, to="c@post.example")
+
+    assert [letter.to for letter in second.letters] == [("c@post.example",), ("a@post.example",)]
+    assert [bytes(letter.message) for letter in second.letters] == [raw.replace(b"\r\n", b"\n")] * 2
+    assert [(one.number, one.at) for one in Post(file).letters] == [(one.number, one.at) for one in second.letters]
+
+
+def test_pictures_that_came_along_are_shown_and_others_are_not(post: Post, reader: TestClient) -> None:
+    parts = (
+        b'Content-Type: text/html\r\n\r\n<img src="cid:a@b"><img src="cid:c@d"><img src="http://x.example/y">\r\n'
+        b"--b\r\nContent-Type: image/png\r\nContent-ID: <a@b>\r\nContent-Transfer-Encoding: base64\r\n\r\naGk=\r\n"
+        b"--b\r\nContent-Type: text/html\r\nContent-ID: <c@d>\r\n\r\n<script>1</script>\r\n"
+    )
+    arrive(post, b'Content-Type: multipart/related; boundary="b"\r\n\r\n--b\r\n' + parts + b"--b--\r\n")
+
+    inside = reader.get("/post/1/html")
+
+    assert '<img src="data:image/png;base64,aGk="><img src="cid:c@d"><img src="http://x.example/y">' in inside.text
+    assert "img-src data:;" in inside.headers["Content-Security-Policy"]
 
 
 def test_the_script_gets_the_list_alone(post: Post, reader: TestClient) -> None:

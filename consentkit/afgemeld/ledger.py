@@ -21,7 +21,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from anyio.to_thread import run_sync
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -68,6 +68,11 @@ _ANYTHING: Final = "substr(scope, 1, 7) <> 'opt-in:'"
 _ONE_LIST: Final = (
     "(scope IN ('mail', ?) OR (scope = 'marketing' AND NOT EXISTS "
     "(SELECT 1 FROM afgemeld o WHERE o.digest = a.digest AND o.scope = ?)))"
+)
+
+_AMONG: Final = select(afgemeld).where(
+    afgemeld.c.digest.in_(bindparam("digests", expanding=True)),
+    afgemeld.c.scope.in_(bindparam("scopes", expanding=True)),
 )
 
 CHECKED_FOR: Final = 5.0
@@ -190,8 +195,7 @@ class Afgemeld:
         self, connection: Connection, digests: Sequence[bytes], *, list: str | None, service: bool = False
     ) -> set[bytes]:
         """Which of many digests may not be written to, in the caller's transaction."""
-        where = and_(afgemeld.c.digest.in_(digests), afgemeld.c.scope.in_(covering(list, service=service)))
-        rows = connection.execute(select(afgemeld).where(where))
+        rows = connection.execute(_AMONG, {"digests": digests, "scopes": covering(list, service=service)})
         return {one.digest for one in forbidding(_read(row) for row in rows)}
 
     def forbids(self, digest: ColumnElement[bytes], *, list: str | None, service: bool = False) -> ColumnElement[bool]:

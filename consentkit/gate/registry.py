@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from html import unescape
 from urllib.parse import unquote
 
@@ -43,8 +44,8 @@ class Registry:
                 self._markers.setdefault(marker[0], []).append((marker, service))
         for places in self._hosts.values():
             places.sort(key=lambda place: (-len(place[0]), -len(place[1])))
-        trie = _trie(sorted(marker for markers in self._markers.values() for marker, _ in markers))
-        self._some_marker = re.compile(b"(?=" + trie + b")") if self._markers else None
+        words = tuple(sorted(marker for markers in self._markers.values() for marker, _ in markers))
+        self._some_marker = _any_of(words) if words else None
         self._found: dict[Target, Service | None] = {}
 
     def of_target(self, place: Target) -> Service | None:
@@ -100,6 +101,12 @@ class Registry:
 def _unescaped(code: bytes) -> bytes:
     """The same with character references resolved: how a script within SVG, or in an attribute, is read."""
     return unescape(code.decode("utf-8", "replace")).encode() if b"&" in code else code
+
+
+@lru_cache(maxsize=4)
+def _any_of(words: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    """Built once for all gates that know the same services: it is most of what a gate costs."""
+    return re.compile(b"(?=" + _trie(words) + b")")
 
 
 def _trie(words: Sequence[bytes]) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -400,5 +401,8 @@ class _Desk:
 
 
 def _plain(error: Exception) -> str:
-    """Our own sentences name nobody; what others say may quote an address."""
+    """Our own sentences name nobody, and SQLite's neither; what others say may quote an address."""
+    reason = getattr(error, "orig", None)
+    if isinstance(reason, sqlite3.Error):
+        return f"the database can't be used: {reason}"
     return str(error) if isinstance(error, ConsentKitError) else type(error).__name__

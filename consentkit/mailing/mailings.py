@@ -420,7 +420,12 @@ class Mailings:
         except MailingError as error:  # a newer release, or other settings: it can't be printed any more
             self.stop(mailing, str(error))
             return None
-        return Run(mailing, self._aim(row), holder, press, part, parts, measured=row.measured)
+        first = select(deliveries.c.id).where(
+            deliveries.c.mailing_id == mailing, deliveries.c.subscriber_id.is_not(None)
+        )
+        with self._store.read() as connection:
+            begins = connection.execute(first.order_by(deliveries.c.subscriber_id).limit(1)).scalar() or 1
+        return Run(mailing, self._aim(row), holder, press, part, parts, measured=row.measured, after=begins - 1)
 
     def held(self) -> bool:
         """Whether any message is in a sender's hands, dead or alive."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, select, true, update
 from sqlalchemy.engine import Connection, Row
 
 from consentkit.mailing import pace
@@ -34,6 +34,31 @@ _WAITING: Final = (DeliveryState.QUEUED.value, DeliveryState.DEFERRED.value)
 _HELD: Final = (DeliveryState.CLAIMED.value, DeliveryState.SENDING.value)
 
 _row = deliveries.c
+_RELEASED: Final = (DeliveryState.SENDING.value, DeliveryState.IN_DOUBT.value)
+_IDS: Final = _row.id.in_(bindparam("ids", expanding=True))
+_HOLDER: Final = _row.holder == bindparam("mine")
+
+# Made once: a statement of SQLAlchemy's takes longer to put together than SQLite takes to answer it.
+_SENT: Final = (
+    update(deliveries)
+    .where(_IDS, _HOLDER, _row.state.in_(_RELEASED))
+    .values(state=DeliveryState.SENT.value, reason="", holder=None, at=bindparam("now"), tries=_row.tries + 1)
+)
+_GO: Final = (
+    update(deliveries)
+    .where(_IDS, _HOLDER, _row.state == DeliveryState.CLAIMED.value)
+    .values(state=DeliveryState.SENDING.value, at=bindparam("now"), measured=bindparam("agreed"))
+    .returning(_row.id)
+)
+_MAILING: Final = select(
+    mailings.c.id,
+    mailings.c.state,
+    mailings.c.start_at,
+    mailings.c.not_after,
+    mailings.c.failed_in_row,
+    mailings.c.note,
+).where(mailings.c.id == bindparam("mailing"))
+_LOCKED: Final = {shared: _MAILING.with_for_update(read=shared) for shared in (True, False)}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -82,8 +107,12 @@ class Run:
     @property
     def mine(self) -> ColumnElement[bool]:
         """The rows of this run."""
-        all_of_it = _row.mailing_id == self.mailing
-        return all_of_it if self.parts == 1 else and_(all_of_it, _row.id % self.parts == self.part)
+        return and_(_row.mailing_id == self.mailing, self.share)
+
+    @property
+    def share(self) -> ColumnElement[bool]:
+        """The part of them that is this sender's."""
+        return true() if self.parts == 1 else _row.id % self.parts == self.part
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,13 +302,12 @@ class Release:
 
     def _write(self, connection: Connection, run: Run, outcomes: Sequence[Outcome], now: datetime) -> None:
         """Only what this sender holds; also what others took for dead, as long as it is in doubt."""
-        released = (DeliveryState.SENDING.value, DeliveryState.IN_DOUBT.value)
-        ours = and_(_row.holder == run.holder, _row.state.in_(released))
         done = [one.delivery for one in outcomes if one.state is DeliveryState.SENT]
         if done:
-            values = {"state": DeliveryState.SENT.value, "reason": "", "holder": None, "at": now}
-            which = and_(_row.id.in_(done), ours)
-            connection.execute(update(deliveries).where(which).values(**values, tries=_row.tries + 1))
+            connection.execute(_SENT, {"ids": done, "mine": run.holder, "now": now})
+        if len(done) == len(outcomes):
+            return
+        ours = and_(_row.holder == run.holder, _row.state.in_(_RELEASED))
         for one in outcomes:
             if one.state is not DeliveryState.SENT:
                 self._mark(connection, run, one, ours, now)
@@ -325,14 +353,12 @@ class Release:
         self, connection: Connection, run: Run, going: Sequence[Released], now: datetime
     ) -> tuple[Released, ...]:
         """Mark them as `sending`: from here on they count as handed over. Only what we still hold in readiness."""
-        values: dict[str, Any] = {"state": DeliveryState.SENDING.value, "at": now}
-        held = and_(_row.holder == run.holder, _row.state == DeliveryState.CLAIMED.value)
         ours: set[int] = set()
         for agreed in (True, False):
             some = [one.delivery for one in going if (run.measured and one.reader.measuring) is agreed]
             if some:
-                change = update(deliveries).where(_row.id.in_(some), held).values(**values, measured=agreed)
-                ours.update(connection.execute(change.returning(_row.id)).scalars())
+                values = {"ids": some, "mine": run.holder, "now": now, "agreed": agreed}
+                ours.update(connection.execute(_GO, values).scalars())
         once = {one.delivery: one for one in going}  # what was taken from us and claimed again stands there twice
         return tuple(one for id, one in once.items() if id in ours)
 
@@ -353,8 +379,10 @@ class Release:
             found = [*self._take(connection, run, due, _row.due_at, most)]
             new: Sequence[Any] = ()
             if len(found) < most:
-                fresh = and_(_row.state == DeliveryState.QUEUED.value, _row.due_at.is_(None), _row.id > run.after)
-                new = self._take(connection, run, and_(run.mine, fresh), _row.id, most)
+                # The sum keeps SQLite from an index by which it would sort the whole mailing, every time.
+                ours = and_(_row.mailing_id + 0 == run.mailing, run.share)
+                fresh = and_(_row.id > run.after, _row.state == DeliveryState.QUEUED.value, _row.due_at.is_(None))
+                new = self._take(connection, run, and_(fresh, ours), _row.id, most)
         if new:
             run.after = new[-1].id
         got = {row.id: Claim(row.id, row.subscriber_id, row.tries) for row in (*found, *new)}
@@ -431,11 +459,7 @@ def _fallen(state: MailingState, now: datetime) -> dict[str, Any]:
 
 def _locked(connection: Connection, mailing: int, *, shared: bool) -> Any:
     """The mailing, unchanged by others until the transaction ends; alone with it where it is not shared."""
-    columns = mailings.c
-    query = select(
-        columns.id, columns.state, columns.start_at, columns.not_after, columns.failed_in_row, columns.note
-    ).where(columns.id == mailing)
-    return connection.execute(query.with_for_update(read=shared)).first()
+    return connection.execute(_LOCKED[shared], {"mailing": mailing}).first()
 
 
 def _is_late(row: Row[Any], now: datetime) -> bool:

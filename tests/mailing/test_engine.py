@@ -267,7 +267,7 @@ def test_a_full_disk_stops_the_release_keeps_what_went_and_goes_on_when_there_is
         assert 5 <= then == still < 30
         assert kit.mailings.status(id).counts == {"sent": 30}
     assert len(mailbox.messages) == 30
-    assert "waits" in caplog.text
+    assert "waits: the database can't be used: database or disk is full" in caplog.text
 
 
 def test_when_nobody_can_tell_who_left_nothing_more_goes_and_the_reason_is_told(

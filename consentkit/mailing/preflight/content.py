@@ -12,6 +12,7 @@ from consentkit.mailing.preflight.emitted import Emitted, Image, Page, split
 from consentkit.mailing.preflight.expected import Expected, is_reserved
 from consentkit.mailing.preflight.finding import Note, Place, error, header, warning
 from consentkit.mailing.preflight.promotion import promotion
+from consentkit.settings import is_local
 
 MOST_HTML: Final = 102 * 1024
 """Octets of HTML that Gmail shows; it cuts off the rest, where the unsubscribe link stands."""
@@ -167,7 +168,7 @@ def _images(page: Page, cids: frozenset[str], expected: Expected) -> Iterator[No
         if kind in {"http", "https"} and not expected.measured and _watches(image):
             yield error("pixel", place, host=_host(image.src))
             continue
-        if kind == "http":
+        if kind == "http" and not is_local(_host(image.src)):
             yield warning("image-insecure", place, host=_host(image.src))
         if image.alt is None:
             yield warning("image-alt", place)

@@ -56,7 +56,7 @@ def test_mail_that_a_relay_took_and_could_not_deliver_comes_back_and_ends_all_ma
     assert status.counts == {"sent": 2}
     (bounce,) = office.wait(MAIL_USER)
     delivery = hall.rows(school.kit, status.mailing.id)[92].id
-    assert f"\nOriginal-Envelope-Id: {status.mailing.id}.{delivery}\n".encode() in bounce
+    assert f"\nOriginal-Envelope-Id: {status.mailing.id}.{delivery}.".encode() in bounce
 
     first, second = school.intake(office.imap), school.intake(office.imap)
 

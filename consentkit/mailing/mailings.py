@@ -26,7 +26,7 @@ from consentkit.errors import MailingError, Suppressed
 from consentkit.mail import Envelope, MailRefused, Wire
 from consentkit.mailing import audience, preflight
 from consentkit.mailing.audience import Audience
-from consentkit.mailing.dkim import Key, Signer
+from consentkit.mailing.dkim import Signer
 from consentkit.mailing.inbox import Inbox
 from consentkit.mailing.measure import Measuring
 from consentkit.mailing.preflight import Expected, Finding
@@ -282,7 +282,7 @@ class Mailings:
             list_unsubscribe=slip.list_unsubscribe,
             measured=measuring,
             quiet_url=slip.quiet_url or "",
-            keys=self._keys,
+            keys=self._signer.keys if self._signer else (),
         )
         return press.message(reader, number, now), expected
 
@@ -495,18 +495,15 @@ class Mailings:
             paper,
             links=self._links(),
             measuring=self._measuring,
-            signer=Signer(self._keys) if self._keys else None,
+            signer=self._signer,
             unsubscribe=mail.unsubscribe,
             bounces=mail.bounces,
             nonce=nonce,
         )
 
     @cached_property
-    def _keys(self) -> Sequence[Key]:
-        return [
-            Key.load(one.domain, one.selector, self._settings.path(str(one.key_file)))
-            for one in self._settings.mailing.dkim
-        ]
+    def _signer(self) -> Signer | None:
+        return Signer.load(self._settings)
 
     def _about(self, draft: Draft, paper: Paper, id: int) -> About:
         """What is the same in every message."""

@@ -94,8 +94,7 @@ class Readers:
         mine = and_(subscribers.c.id == subscriptions.c.subscriber_id, subscriptions.c.list == aim.list)
         reason = case(*self._why_not(connection, aim, now), else_=null())
         known = subscribers.c.address.is_not(None)
-        query = select(subscriptions.c.subscriber_id, reason.label("reason")).where(mine, known)
-        return query.order_by(subscriptions.c.subscriber_id)
+        return select(subscriptions.c.subscriber_id, reason.label("reason")).where(mine, known)
 
     def find(self, connection: Connection, list: str, digests: Sequence[bytes]) -> Reader | None:
         """Somebody of a list with one of these digests, whether or not mail may go there: to show what it would say."""

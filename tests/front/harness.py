@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -305,6 +306,17 @@ class School:
 def themed(**changes: str) -> Theme:
     """A theme of an owner."""
     return Theme.from_table(changes)
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait until a JavaScript expression holds, a promise awaited; through the debugger, which no policy stops.
+
+    `Page.wait_for_function` evaluates text within the page, which a policy may forbid.
+    """
+    deadline = time.monotonic() + 10
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(20)
 
 
 def axe(page: Page) -> list[str]:

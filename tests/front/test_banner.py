@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from consentkit import catalogue
-from tests.front.harness import HOST_PAGE, School, axe, exempt_counter, make_policy, make_view, themed
+from tests.front.harness import HOST_PAGE, School, axe, exempt_counter, make_policy, make_view, themed, until
 
 pytestmark = pytest.mark.browser
 
@@ -514,7 +514,7 @@ def test_duckduckgos_autoconsent_recognises_it_and_refuses_for_its_user(visit: C
         page.evaluate("config => autoconsentReceiveMessage({type: 'initResp', rules: {autoconsent: []}, config})", DUCK)
 
         expect(page.locator("#consentkit")).to_have_count(0)
-        page.wait_for_function("told.some(one => one.type == 'optOutResult' && one.result)")
+        until(page, "told.some(one => one.type == 'optOutResult' && one.result)")
         assert [dict(post)["decision"] for post in school.posts] == ["refuse"]
         assert page.evaluate("told.find(one => one.type == 'cmpDetected').cmp") == "HEURISTIC-REJECT"
 
@@ -654,16 +654,16 @@ def shared() -> School:
 def test_shared_pages_ask_wake_and_remember_by_the_cookie(visit: Callable[..., Page], shared: School) -> None:
     page = visit(shared)
     expect(page.locator("#consentkit")).to_be_visible()
-    page.wait_for_function("window.ran?.length == 1")
+    until(page, "window.ran?.length == 1")
     assert shared.hits == ["m.js"]
 
     open_second_layer(page)
     page.locator("input[value=analytics]").check()
     page.get_by_role("button", name="Keuze opslaan").click()
-    page.wait_for_function("window.ran?.includes('a.js')")
+    until(page, "window.ran?.includes('a.js')")
     expect(page.locator("#consentkit")).to_have_count(0)
     page.goto("/lees/1")
-    page.wait_for_function("window.ran?.length == 2")
+    until(page, "window.ran?.length == 2")
     expect(page.locator("#consentkit")).to_be_hidden()
 
     page.get_by_role("button", name="Toestemming intrekken").click()
@@ -704,7 +704,7 @@ def test_shared_pages_ask_again_when_a_purpose_changed_and_keep_what_did_not(
     page.goto(serve(later.app))
 
     expect(page.locator("#consentkit")).to_be_visible()
-    page.wait_for_function("window.ran?.includes('a.js')")
+    until(page, "window.ran?.includes('a.js')")
 
 
 def test_shared_pages_without_javascript_lead_to_the_settings(visit: Callable[..., Page], shared: School) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.front.harness import HOST_PAGE, School, make_view
+from tests.front.harness import HOST_PAGE, School, make_view, until
 
 pytestmark = pytest.mark.browser
 
@@ -82,7 +82,7 @@ def test_scripts_wake_in_document_order_each_after_the_one_before(visit: Callabl
 
     grant(page, "analytics", "google-maps")
 
-    page.wait_for_function("window.ran?.includes('both')")
+    until(page, "window.ran?.includes('both')")
     assert page.evaluate("ran") == ["1.js", "2", "3.js", "4.js", "loaded", "5", "both"]
     assert host.hits == ["1.js", "3.js", "gone.404", "4.js"]
     assert page.locator("script[src='/hit/4.js']").get_attribute("data-own") == "kept"
@@ -97,7 +97,7 @@ def test_an_async_script_holds_up_nobody(visit: Callable[..., Page]) -> None:
 
     grant(page, "analytics")
 
-    page.wait_for_function("window.ran?.includes('5')")
+    until(page, "window.ran?.includes('5')")
 
 
 @pytest.mark.parametrize("strict", [False, True], ids=["no policy", "strict CSP, Trusted Types"])
@@ -111,7 +111,7 @@ def test_pictures_frames_links_and_media_wake_in_place(visit: Callable[..., Page
 
     expect(page.frame_locator("#film").locator("h1")).to_have_text("film")
     expect(page.frame_locator("#own").locator("#own")).to_have_text("their own document")
-    page.wait_for_function("document.querySelector('#pixel').complete && document.querySelector('#set').currentSrc")
+    until(page, "document.querySelector('#pixel').complete && document.querySelector('#set').currentSrc")
     film = page.locator("#film")
     assert film.evaluate("frame => [frame.mark, frame.className, frame.sandbox.value]") == [
         "same element",
@@ -142,7 +142,7 @@ def test_a_strict_policy_sees_no_violation_and_everything_works(visit: Callable[
 
     grant(page, "analytics")
 
-    page.wait_for_function("window.ran?.length == 2")
+    until(page, "window.ran?.length == 2")
     assert page.evaluate("violations") == []
     page.get_by_role("button", name="Toestemming intrekken").click()
     expect(page.get_by_role("button", name="Toestemming intrekken")).to_be_hidden()
@@ -157,7 +157,7 @@ def test_where_no_policy_may_be_made_the_page_reloads_instead(visit: Callable[..
     page = visit(host)
     page.evaluate("window.before = true")
 
-    with page.expect_navigation():  # not `wait_for_function`: it evaluates text, which this policy forbids
+    with page.expect_navigation():
         page.get_by_role("button", name="Accepteren", exact=True).click()
 
     expect(page.locator("#consentkit")).to_have_count(0)
@@ -195,10 +195,10 @@ def test_one_activation_on_the_page_withdraws_clears_the_storage_and_reloads(vis
 
     page.get_by_role("button", name="Toestemming intrekken").click()
 
-    page.wait_for_function("window.before === undefined && document.readyState == 'complete'")
+    until(page, "window.before === undefined && document.readyState == 'complete'")
     assert sorted(page.evaluate("Object.keys(localStorage)")) == ["axb", "mine_hj"]
     assert page.evaluate("Object.keys(sessionStorage)") == ["_ss"]
-    page.wait_for_function("indexedDB.databases().then(all => all.length == 1 && all[0].name == 'own')")
+    until(page, "indexedDB.databases().then(all => all.length == 1 && all[0].name == 'own')")
     assert [dict(post)["decision"] for post in host.posts] == ["accept", "withdraw"]
     assert page.evaluate("window.ran ?? []") == []
 
@@ -224,12 +224,12 @@ def test_other_tabs_follow_an_answer_and_a_withdrawal(visit: Callable[..., Page]
 
     page.get_by_role("button", name="Accepteren", exact=True).click()
     expect(other.locator("#consentkit")).to_have_count(0)
-    other.wait_for_function("window.ran?.includes('both')")
+    until(other, "window.ran?.includes('both')")
     other.evaluate("window.before = true")
     page.bring_to_front()
     page.get_by_role("button", name="Toestemming intrekken").click()
 
-    other.wait_for_function("window.before === undefined && document.readyState == 'complete'")
+    until(other, "window.before === undefined && document.readyState == 'complete'")
     assert other.evaluate("window.ran ?? []") == []
 
 

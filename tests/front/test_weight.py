@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from consentkit.render import Renderer
-from tests.front.harness import School, make_view
+from tests.front.harness import School, make_view, until
 
 LIMIT = 5 * 1024
 
@@ -47,7 +47,7 @@ def test_the_banner_is_there_with_the_first_paint_and_moves_nothing(
     )
     page.route("**/*.js", lambda route: (page.wait_for_timeout(400), route.continue_()))
     page.goto("/", wait_until="commit")
-    page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+    until(page, "performance.getEntriesByName('first-contentful-paint').length")
 
     seen = page.evaluate("document.getElementById('consentkit').getBoundingClientRect().height")
 

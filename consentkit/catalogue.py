@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from consentkit.service import NECESSARY, Duration, Item, Service, Text, Transfer
+from consentkit.service import BOT_CHECKS, NECESSARY, Duration, Item, Service, Text, Transfer
 
 CATEGORIES = (NECESSARY, "preferences", "analytics", "marketing")
 """The category ids that every site has."""
@@ -72,6 +72,12 @@ KEYS = (
     "privacy_url",
     "hosts",
     "inline",
+    "calls",
+    "places",
+    "connects",
+    "nocookie",
+    "files",
+    "webhook",
     "vendor",
     "purpose",
     "exempt",
@@ -201,8 +207,14 @@ class _Reader:
             category=self._category(base.category),
             purpose=self._text("purpose", self.table["purpose"]) if "purpose" in self.table else base.purpose,
             transfer=self._transfer(base.transfer),
-            hosts=self._hosts() if "hosts" in self.table else base.hosts,
-            inline=self._inline() if "inline" in self.table else base.inline,
+            hosts=self._hosts("hosts") if "hosts" in self.table else base.hosts,
+            inline=self._inline("inline") if "inline" in self.table else base.inline,
+            calls=self._inline("calls", 3) if "calls" in self.table else base.calls,
+            places=self._places() if "places" in self.table else base.places,
+            connects=self._hosts("connects") if "connects" in self.table else base.connects,
+            nocookie=self._nocookie(base.nocookie),
+            files=self._files() if "files" in self.table else base.files,
+            webhook=self._webhook(base.webhook),
             items=items,
             embed=self._embed(base.embed),
             exempt=base.exempt,
@@ -296,6 +308,8 @@ class _Reader:
             return otherwise
 
     def _embed(self, otherwise: bool) -> bool:
+        if self.id in BOT_CHECKS and self.table.get("category") == NECESSARY and "embed" not in self.table:
+            return False
         value = self.table.get("embed", otherwise)
         if not isinstance(value, bool):
             self._say("embed", "must be true or false")
@@ -317,33 +331,60 @@ class _Reader:
         self._say(key, 'must be a list of texts: ["…", "…"]')
         return []
 
-    def _hosts(self) -> tuple[str, ...]:
+    def _nocookie(self, otherwise: bool) -> bool:
+        value = self.table.get("nocookie", otherwise)
+        if not isinstance(value, bool):
+            self._say("nocookie", "must be true or false")
+        elif value and self.id != "youtube":
+            self._say("nocookie", "is for youtube only: no other has such a host; leave it out")
+        else:
+            return value
+        return otherwise
+
+    def _webhook(self, otherwise: str) -> str:
+        url = self._string("webhook", otherwise)
+        if url and not re.match(r"https://[^\s/]+|http://(?:localhost|127\.0\.0\.1|\[::1\])(?=[:/]|\Z)", url):
+            self._say("webhook", f'"{url}" is not encrypted; write a full address that starts with https://')
+        return url
+
+    def _files(self) -> tuple[str, ...]:
+        names = self._strings("files")
+        for name in names:
+            if not re.fullmatch(r"[\w-]{3,}(?:\.[\w-]+)+", name):
+                self._say("files", f'"{name}" is no name of a file, such as "matomo.php"')
+        return tuple(name.lower() for name in names)
+
+    def _places(self) -> tuple[str, ...]:
+        names = self._strings("places")
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z][\w-]{3,}", name):
+                self._say("places", f'"{name}" is no class of an element, such as "twitter-tweet"')
+        return tuple(names)
+
+    def _hosts(self, key: str) -> tuple[str, ...]:
         hosts = []
-        for given in self._strings("hosts"):
+        for given in self._strings(key):
             host, slash, path = given.partition("/")
             if "://" in given or given.startswith("//"):
                 plain = given.partition("//")[2]
-                self._say("hosts", f'"{given}" has a scheme; write "{plain}"')
+                self._say(key, f'"{given}" has a scheme; write "{plain}"')
             elif "*" in given:
                 plain = host.removeprefix("*.") if "*" not in path else "example.com/folder"
-                self._say("hosts", f'"{given}" has a wildcard; subdomains and longer paths match anyway: "{plain}"')
+                self._say(key, f'"{given}" has a wildcard; subdomains and longer paths match anyway: "{plain}"')
             elif not _HOST.match(host.lower()):
-                self._say(
-                    "hosts", f'"{given}" is no host name; write one such as "teller.example" or "teller.example/js"'
-                )
+                self._say(key, f'"{given}" is no host name; write one such as "teller.example" or "teller.example/js"')
             elif re.search(r"[\s#]", path):
-                self._say("hosts", f'"{given}" has a space or "#" in its path, which no address has')
+                self._say(key, f'"{given}" has a space or "#" in its path, which no address has')
             else:
                 hosts.append(host.lower() + slash + path if path else host.lower())
         return tuple(hosts)
 
-    def _inline(self) -> tuple[str, ...]:
-        markers = self._strings("inline")
+    def _inline(self, key: str, least: int = 5) -> tuple[str, ...]:
+        markers = self._strings(key)
         for marker in markers:
-            if len(marker.strip()) < 5:
-                self._say(
-                    "inline", f'"{marker}" is too short to tell one script from another; give 5 characters or more'
-                )
+            if len(marker.strip()) < least:
+                few = f"give {least} characters or more"
+                self._say(key, f'"{marker}" is too short to tell one script from another; {few}')
         return tuple(markers)
 
     def _vendor(self) -> Mapping[str, tuple[str, ...]]:

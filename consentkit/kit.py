@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -20,14 +20,19 @@ from starlette.types import ASGIApp
 from consentkit import assets, catalogue, render
 from consentkit.address import AddressKeys
 from consentkit.afgemeld import Afgemeld, Links, headers
-from consentkit.choice import Choices, Policy, cookie_name
+from consentkit.audit import Audit
+from consentkit.choice import Choices, OldChoices, Policy, cookie_name, once_name, unasked
 from consentkit.evidence import Evidence, Notice
 from consentkit.gate import Gate
+from consentkit.gate.csp import ContentPolicy
+from consentkit.gate.dialects import Dialects
+from consentkit.gate.urls import without_port
 from consentkit.mail import Mailer, Server, SMTPMailer, Wire
 from consentkit.mailing import Carrier, Engine, Inbox, Limits, Mailings, Marks, Measuring, Release, Scoring, Turn
 from consentkit.mailing.webhooks import hooks
-from consentkit.newsletter import Answer, Form, Letters, Newsletter, Outbox, Paper, declared
-from consentkit.render import Renderer, SiteView
+from consentkit.newsletter import Answer, Form, Letters, Newsletter, Outbox, Paper, Parcel, declared
+from consentkit.newsletter.recipients import WITHDRAWAL, Recipients, derived_secret
+from consentkit.render import Hosts, Renderer, SiteView
 from consentkit.service import NECESSARY, Duration, Item, Service, Text
 from consentkit.settings import Settings, ephemeral_key, is_local
 from consentkit.settings import Site as SiteSettings
@@ -38,6 +43,8 @@ from consentkit.web.flow import PageFlow
 from consentkit.web.inserts import Inserts
 from consentkit.web.middleware import ConsentMiddleware
 from consentkit.web.pages import Pages
+from consentkit.web.reports import ROUTE as REPORTS
+from consentkit.web.seen import Declared, Sightings
 from consentkit.web.site import Site
 
 log = logging.getLogger("consentkit")
@@ -86,11 +93,20 @@ class ConsentKit:
         )
         self.closed = Gate(catalogue.load().values(), configured=(), categories=())
         self._sites = [self._build(site) for site in self.settings.all_sites]
+        self.audit = Audit(self.store, {site.settings.name: site.flow.seen for site in self._sites})
         papers = {
             site.settings.name: Paper(site.settings, self.settings, site.renderer, self.tokens) for site in self._sites
         }
         self.newsletter = Newsletter(self.store, self.evidence, self.afgemeld, papers, clock=clock)
         self.outbox = self.newsletter.outbox = self._make_outbox(mailer)
+        self.recipients = Recipients(
+            {site.settings.name: site.policy.services for site in self._sites},
+            self.outbox,
+            secret=self._webhook_secret,
+            clock=clock,
+        )
+        if self.recipients:
+            self.evidence.on_taken_back(self.recipients.taken_back)
         keep = timedelta(days=Duration.parse(self.settings.retention.tracking).days)
         self.measuring = Measuring(self.store, lambda: self.links, keep=keep, clock=clock)
         self.newsletter.unmeasure, self.newsletter.forget = self.measuring.unmeasure, self.measuring.forget
@@ -134,7 +150,7 @@ class ConsentKit:
         A single site also answers under names that it does not know (127.0.0.1 during development): there without
         the `__Host-` cookie, which only https on its own name can promise.
         """
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        name = without_port(host)
         found = self._by_host.get(name.lower().rstrip("."))
         if found:
             return found
@@ -217,8 +233,9 @@ class ConsentKit:
 
     def start(self) -> None:
         """Begin to send what waits, service mails and mailings; a middleware does so when its app starts."""
-        if self.settings.lists:
+        if self.settings.lists or self.recipients:
             self.outbox.wake()
+        if self.settings.lists:
             self.engine.wake()
 
     def work_queue(self, *, once: bool = False) -> None:
@@ -244,6 +261,7 @@ class ConsentKit:
         self.engine.close()
         self.outbox.close()
         self.measuring.close()
+        self.audit.close()
 
     async def test_mailing(self, id: int, addresses: Sequence[str]) -> None:
         """Send a mailing to a few addresses of one's own, marked as a test.
@@ -347,13 +365,20 @@ class ConsentKit:
             secret=(settings.secret_keys[0] if settings.secret_keys else ephemeral_key()).encode(),
             clock=self.now,
         )
+
+        def call(parcel: Parcel) -> None:
+            (self.recipients.call if parcel.kind == WITHDRAWAL else letters.call)(parcel)
+
         # Sooner than a row of the outbox goes to another process; a service mail that comes twice does little harm.
         server = mailer or SMTPMailer(
             settings.mail.smtp, user=settings.smtp_user, password=settings.smtp_password, verdict=120.0
         )
-        return Outbox(
-            self.store, server, write=letters.write, call=letters.call, purge=self._purge_newsletter, clock=self.now
-        )
+        return Outbox(self.store, server, write=letters.write, call=call, purge=self._purge_newsletter, clock=self.now)
+
+    def _webhook_secret(self, service: str) -> bytes:
+        own = self.settings.webhook_secrets.get(service)
+        keys = self.settings.secret_keys
+        return own.encode() if own else derived_secret((keys[0] if keys else ephemeral_key()).encode(), service)
 
     def _purge_newsletter(self) -> None:
         keep = self.settings.retention
@@ -363,7 +388,10 @@ class ConsentKit:
         self.newsletter.purge(self.now(), unconfirmed=unconfirmed, left=left, proof=proof)
 
     def _build(self, site: SiteSettings) -> Site:
-        services = (self._own_cookie(site), *self.settings.services_of(site))
+        named = self.settings.services_of(site)
+        loading = unasked(named) if site.google.mode == "advanced" else frozenset()
+        named = tuple(_loads_unasked(service, site) if service.id in loading else service for service in named)
+        services = (self._own_cookie(site, once=any(service.embed for service in named)), *named)
         policy = Policy.build(
             site=site.name,
             controller=site.controller.name,
@@ -373,7 +401,24 @@ class ConsentKit:
             wording={lang: own.model_dump(exclude_none=True) for lang, own in site.texts.items()},
         )
         choices = Choices(policy, self.tokens)
-        renderer = Renderer(self._view(site, policy))
+        known = {**catalogue.load(), **{service.id: service for service in services}}
+        dialects = Dialects(
+            site.dialects,
+            categories=(*catalogue.CATEGORIES, *self.settings.categories),
+            services={service.id: service.title for service in known.values()},
+        )
+        gate = Gate(
+            known.values(),
+            configured={service.id for service in services},
+            categories={purpose.id for purpose in policy.purposes},
+            own_hosts=(site.host, *site.hosts),
+            strict=site.strict,
+            dialects=dialects,
+            remove_old_tool=site.remove_old_tool,
+            unasked=loading,
+        )
+        hosts = Hosts.of(known.values(), gate.needs, own_hosts=_with_domain(site), strict=site.strict)
+        renderer = Renderer(replace(self._view(site, policy), hosts=hosts))
         made = {lang: Notice.build(renderer.notice_body(lang)) for lang in site.languages}
         inserts = Inserts(
             renderer,
@@ -381,21 +426,15 @@ class ConsentKit:
             shared=site.html == "shared",
             notice_token=lambda lang: notices.issue(self.tokens, made[lang].hash, now=self.now()),
             script_deletes=lambda granted: any(
-                item.kind != "cookie"
+                service.vendor or any(item.kind != "cookie" for item in service.items)
                 for purpose in policy.purposes
                 if purpose.id in granted
                 for service in purpose.services
-                for item in service.items
             ),
+            old=site.old_choices != "ignore",
         )
-        known = {**catalogue.load(), **{service.id: service for service in services}}
-        gate = Gate(
-            known.values(),
-            configured={service.id for service in services},
-            categories={purpose.id for purpose in policy.purposes},
-            own_hosts=(site.host, *site.hosts),
-            strict=site.strict,
-        )
+        csp = None if site.csp == "off" else self._content_policy(site, gate, known.values(), services)
+        enforced = csp.fingerprint if csp else ""
         flow = PageFlow(
             gate=gate,
             choices=choices,
@@ -405,10 +444,35 @@ class ConsentKit:
             gpc=site.gpc,
             secure=site.secure,
             shared_domain=site.cookie_domain is not None,
-            html_etag=f"{renderer.ui_build[:8]}{policy.fingerprint[:8]}".encode("ascii"),
+            html_etag=f"{renderer.ui_build[:8]}{policy.fingerprint[:8]}{enforced}".encode("ascii"),
+            csp=csp,
+            old=(
+                None
+                if site.old_choices == "ignore"
+                else OldChoices(policy, dialects, site.old_choices == "all", site.cookie_domain)
+            ),
             inserts=inserts,
+            seen=Sightings(
+                Declared(services, (site.host, *site.hosts)),
+                today=self.today,
+                wake=lambda: self.audit.wake(),  # noqa: PLW0108  the audit is made after its sites
+            ),
         )
         return Site(site, policy, choices, renderer, inserts, made, flow)
+
+    def _content_policy(
+        self, site: SiteSettings, gate: Gate, known: Iterable[Service], services: Iterable[Service]
+    ) -> ContentPolicy:
+        return ContentPolicy(
+            known,
+            configured={service.id for service in services},
+            allows=gate.allows,
+            own_hosts=_with_domain(site),
+            enforce=site.csp == "enforce",
+            everybody=site.html == "shared",
+            strict=site.strict,
+            path=f"{site.prefix}/{REPORTS}",
+        )
 
     def _categories(self, site: SiteSettings) -> dict[str, tuple[Text, Text]]:
         shipped = {
@@ -434,14 +498,20 @@ class ConsentKit:
             policy=policy,
             theme=site.look,
             mode=site.html,
+            url_passthrough=site.google.url_passthrough,
             texts={lang: own.model_dump(exclude_none=True) for lang, own in site.texts.items()},
             cookie=cookie_name(secure=site.secure, shared_domain=site.cookie_domain is not None),
             version=self.version,
         )
 
-    def _own_cookie(self, site: SiteSettings) -> Service:
-        """consentkit's own cookie: on the statement like everybody's, with the reason why it needs no consent."""
+    def _own_cookie(self, site: SiteSettings, *, once: bool) -> Service:
+        """consentkit's own cookies: on the statement like everybody's, with the reason why they need no consent.
+
+        Args:
+            once: there is content of others, which can be let in for one load.
+        """
         purpose = {lang: render.load_texts(lang).own_cookie.purpose for lang in site.languages}
+        let_in = {lang: render.load_texts(lang).own_cookie.once for lang in site.languages}
         return Service(
             id="consentkit",
             title="consentkit",
@@ -456,9 +526,28 @@ class ConsentKit:
                     Duration(site.choice_days, "day"),
                     purpose,
                 ),
+                *(
+                    [Item(once_name(secure=site.secure), Duration(1, "minute"), let_in)]
+                    if once and site.html == "private"
+                    else []
+                ),
             ),
         )
 
 
+def _loads_unasked(service: Service, site: SiteSettings) -> Service:
+    """The service as visitors must be told of it where it loads before they agree; told otherwise, it asks again."""
+    said = {lang: render.load_texts(lang)("vendors.unasked") for lang in site.languages}
+    purpose = {
+        lang: f"{text.rstrip('.')}; {said[lang]}" if lang in said else text for lang, text in service.purpose.items()
+    }
+    return replace(service, purpose=purpose)
+
+
 def _hosts(site: SiteSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*site.hosts, site.host.lower())))
+
+
+def _with_domain(site: SiteSettings) -> tuple[str, ...]:
+    """The same, with the domain that its choice counts on."""
+    return (*_hosts(site), site.cookie_domain) if site.cookie_domain else _hosts(site)

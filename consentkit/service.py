@@ -20,6 +20,10 @@ Text = Mapping[str, str]
 NECESSARY = "necessary"
 """The category that needs no consent and can't be gated (Tw 11.7a(3), ePrivacy 5(3))."""
 
+BOT_CHECKS = frozenset({"cloudflare-turnstile", "friendly-captcha", "google-recaptcha", "hcaptcha", "mtcaptcha"})
+"""Services without which the form that they stand in can't be sent. A visitor is told so, and a site that loads them
+only where a form is filled in may call them necessary."""
+
 _DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.4375, "year": 365.25}
 _SPELLING = re.compile(r"(?P<amount>\d+)\s+(?P<unit>minute|hour|day|week|month|year)s?\Z")
 
@@ -93,8 +97,13 @@ class Service:
     (`www.google.com/maps`). `inline` are byte strings of which any one gives an inline script away.
     An `embed` (video, map) is a choice of its own. `exempt` is the reason why no consent is needed,
     given for necessary services and for privacy-friendly audience measurement (Tw 11.7a(3)(b)).
-    `vendor` names the vendor's own consent interface and what it is told, for example
-    `{"google": ["analytics_storage"]}`.
+    `vendor` names the vendor's own consent interface and what it is told, for example `{"google":
+    ["analytics_storage"]}`. `calls` are beginnings of calls that many pages have (`gtag(`): an inline script with
+    one belongs to the service only on a page that also loads it. `places` are classes of elements in which a script
+    of the service shows something (`twitter-tweet`). `connects` are hosts that the service needs once it is granted
+    and that aren't its own (`www.gstatic.com`). `nocookie`: its frames are asked for from a host that keeps less,
+    where it has one. `files` give it away on any host, for what sites serve themselves (`matomo.php`). `webhook` is
+    told of each withdrawal.
     """
 
     id: str
@@ -111,6 +120,12 @@ class Service:
     exempt: Text | None = None
     privacy_url: str = ""
     vendor: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    calls: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    connects: tuple[str, ...] = ()
+    nocookie: bool = False
+    files: tuple[str, ...] = ()
+    webhook: str = ""
 
     @property
     def asks(self) -> bool:

@@ -28,6 +28,7 @@ from consentkit import assets, catalogue
 from consentkit.address import Address
 from consentkit.choice.wording import vague
 from consentkit.errors import AddressError, SettingsError
+from consentkit.gate.dialects import DIALECTS
 from consentkit.service import NECESSARY, Duration, Service
 from consentkit.theme import Theme
 from consentkit.tokens import MIN_KEY_BYTES
@@ -93,6 +94,34 @@ class Wording(_Table):
         return text
 
 
+class GoogleMode(_Table):
+    """How Google's tags are told: nothing loads before consent (basic), or it loads and holds back (advanced)."""
+
+    mode: Literal["basic", "advanced"] = Field(default="basic", description='"basic" or "advanced" (loads unasked)')
+    url_passthrough: bool = Field(
+        default=False, strict=True, description="true or false: whether Google may put identifiers in links"
+    )
+
+    @property
+    def risks(self) -> list[str]:
+        """What the law says against what is switched on here (GAT-10): EDPB guidelines 2/2023 v2, par. 47-53."""
+        found = []
+        if self.mode == "advanced":
+            found.append(
+                'legal risk: [site.google] mode = "advanced" loads Google\'s tags before consent and after a refusal. '
+                "They then send the IP address, the page and the browser without cookies, which the EDPB counts as "
+                "access to the device that needs consent (Guidelines 2/2023, par. 47-53; Tw 11.7a). "
+                '"basic" is the safe choice'
+            )
+        if self.url_passthrough:
+            found.append(
+                "legal risk: [site.google] url_passthrough puts identifiers of a click in links without consent, which "
+                "the EDPB counts as storing and reading that needs consent (Guidelines 2/2023, par. 47-53; Tw 11.7a). "
+                "Without it nothing is kept in links"
+            )
+        return found
+
+
 class Site(_Table):
     """One website: who it is, where it stands, how it asks."""
 
@@ -111,9 +140,29 @@ class Site(_Table):
         description=f"1 to {MAX_CHOICE_DAYS} days: every answer expires; {ADVISED_CHOICE_DAYS} is good practice",
     )
     html: Literal["private", "shared"] = Field(default="private", description='"private" or "shared"')
-    csp: Literal["off"] = Field(default="off", description='"off": this release leaves your CSP as it is')
-    strict: bool = Field(default=False, description="true blocks third parties that are not declared")
-    gpc: bool = Field(default=True, description="true publishes /.well-known/gpc.json")
+    csp: Literal["off", "report", "enforce"] = Field(
+        default="off", description='"off", "report" (the browser tells what it would block) or "enforce" (it blocks)'
+    )
+    strict: bool = Field(
+        default=False, strict=True, description="true or false: whether third parties that are not declared are blocked"
+    )
+    dialects: dict[str, bool | dict[str, str]] = Field(
+        default={},
+        description="[site.dialects]: cookiebot = false, or a table of its words and what they mean here; "
+        "see docs/dialects.md",
+    )
+    old_choices: Literal["ignore", "refusals", "all"] = Field(
+        default="refusals", description='"refusals", "all" (grants too, recorded as imported) or "ignore"'
+    )
+    remove_old_tool: bool = Field(
+        default=False,
+        strict=True,
+        description="true or false: whether an earlier consent tool's own script is kept out",
+    )
+    google: GoogleMode = Field(default=GoogleMode(), description="[site.google]: consent mode; see docs/vendors.md")
+    gpc: bool = Field(
+        default=True, strict=True, description="true or false: whether /.well-known/gpc.json is published"
+    )
     cookie_domain: str | None = Field(default=None, description="a parent domain whose subdomains share the choice")
     advertising: Literal["allowed", "never"] = Field(
         default="allowed", description='"never" refuses every marketing service'
@@ -162,6 +211,16 @@ class Site(_Table):
             if not re.fullmatch(r"[A-Za-z0-9.-]+", host):
                 raise _wrong(f'"{host}" is no host name: write it without scheme, port or path')
         return tuple(host.lower() for host in hosts)
+
+    @field_validator("dialects")
+    @classmethod
+    def _understood(cls, dialects: dict[str, bool | dict[str, str]]) -> dict[str, bool | dict[str, str]]:
+        for name in dialects:
+            if name not in DIALECTS:
+                close = get_close_matches(name, DIALECTS, 1)
+                remedy = f'Did you mean "{close[0]}"?' if close else f"Known here: {', '.join(DIALECTS)}"
+                raise _wrong(f'there is no dialect "{name}". {remedy}')
+        return dialects
 
     @field_validator("theme")
     @classmethod
@@ -562,6 +621,7 @@ class Settings(_Table):
             raise _wrong("two [[sites]] have one name: it names their evidence, so give each a name of its own")
         self._check_lists()
         self._check_webhooks()
+        self._check_dialects()
         named = self.named_services  # parsed here, so that a mistake is found at the start
         for each in self.all_sites:
             for id in each.services or ():
@@ -603,6 +663,21 @@ class Settings(_Table):
                     f"lists.{id}.sender: nobody sends it. Write [mail] sender, or an email under [site.controller]"
                 )
 
+    def _check_dialects(self) -> None:
+        """Each word of another tool must mean a category or a service that the site has."""
+        for site in self.all_sites:
+            named = self.services if site.services is None else site.services
+            known = (*catalogue.CATEGORIES, *self.categories, *named)
+            for dialect, words in site.dialects.items():
+                for word, meant in words.items() if isinstance(words, dict) else ():
+                    if meant not in known:
+                        close = get_close_matches(meant, known, 1)
+                        guess = f' Did you mean "{close[0]}"?' if close else ""
+                        raise _wrong(
+                            f'site.dialects.{dialect}.{word}: "{meant}" is neither a category nor a service that is '
+                            f"named here.{guess} Write one of: {', '.join(known)}"
+                        )
+
     def _check_webhooks(self) -> None:
         for name, webhook in self.mailing.webhooks.items():
             secret = self.webhook_secrets.get(name, "")
@@ -615,6 +690,15 @@ class Settings(_Table):
                 )
             if webhook.kind == "postmark" and not all(secret.partition(":")):
                 raise _wrong(f"mailing.webhooks.{name}: write {_webhook_variable(name)} as user:password")
+
+        for id in self._told_by_webhook():
+            secret = self.webhook_secrets.get(id, "")
+            if secret and (len(secret) < MIN_KEY_BYTES or len(set(secret)) < 10):
+                weak = f"{_webhook_variable(id)} is weaker than {MIN_KEY_BYTES} random signs"
+                raise _wrong(f"services.{id}.webhook: {weak}. Make a longer one, and give it to the recipient too")
+
+    def _told_by_webhook(self) -> list[str]:
+        return [id for id, table in self.services.items() if table.get("webhook")]
 
     def sender_of(self, list: str) -> str | None:
         """Who sends the mail of a list: its own sender, `[mail] sender`, else the first site's controller."""
@@ -676,6 +760,7 @@ class Settings(_Table):
             for site in self.all_sites
             if site.choice_days > ADVISED_CHOICE_DAYS
         ]
+        found += [f"{site.name}: {risk}" for site in self.all_sites for risk in site.google.risks]
         if self.lists and not self.afgemeld_keys:
             found.append(
                 "no CONSENTKIT_AFGEMELD_KEYS: nobody can sign up and nothing is sent. Put back the key that the "
@@ -758,7 +843,11 @@ def _webhook_secrets(
         raise SettingsError([problem], source=source)
     mailing = table.get("mailing")
     named = mailing.get("webhooks") if isinstance(mailing, dict) else None
-    variables = {name: _webhook_variable(name) for name in named} if isinstance(named, dict) else {}
+    services = table.get("services")
+    own = services if isinstance(services, dict) else {}
+    told = [id for id, one in own.items() if isinstance(one, dict) and one.get("webhook")]
+    names = [*(named if isinstance(named, dict) else ()), *told]
+    variables = {name: _webhook_variable(name) for name in names}
     found = {name: environ.get(variable, keys.get(variable, "")) for name, variable in variables.items()}
     return {name: secret for name, secret in found.items() if secret}
 
@@ -810,6 +899,13 @@ def _key_file(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def _of_google(service: Service) -> bool:
+    """Whether it loads from a host of one of Google's own tags, under whatever name it was declared."""
+    hosts = [host for known in catalogue.load().values() if "google" in known.vendor for host in known.hosts]
+    names = {host.partition("/")[0] for host in hosts}
+    return any(f".{host.partition('/')[0]}".endswith(f".{name}") for host in service.hosts for name in names)
+
+
 def _exempted(service: Service, declared: ExemptAnalytics) -> Service:
     """The service as one that measures without consent, or a reason why it can't be.
 
@@ -818,7 +914,7 @@ def _exempted(service: Service, declared: ExemptAnalytics) -> Service:
     """
     if service.category != "analytics":
         raise ValueError("exempt_analytics is for services of the category analytics only")
-    if service.id.startswith("google-") or "google" in service.vendor:
+    if service.id.startswith("google-") or "google" in service.vendor or _of_google(service):
         raise ValueError("Google Analytics can't be exempt: Google uses the data too. Remove exempt_analytics")
     for item in service.items:
         if item.duration.days > Duration(13, "month").days:

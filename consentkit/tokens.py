@@ -40,6 +40,8 @@ class Use(StrEnum):
     OPEN = "open"
     CLICK = "click"
     QUIET = "quiet"
+    OWNER = "owner"
+    ONCE = "once"
 
 
 class _Signer(Signer):

@@ -27,9 +27,16 @@ document.currentScript.shared = (root, { purposes, cookie, days }) => {
     }
     const on = asked.filter(([, , print, optOut]) => answered[print] ?? (optOut && !signal));
     const consents = asked.filter(([, , , optOut]) => !optOut);
+    // What an earlier consent tool's cookie answered is not asked (`State.settled` on the server).
+    if (!decided && consents.some(([, , print]) => answered[print] === 0)) {
+      for (const [, id, print] of consents) {
+        if (print in answered) document.querySelectorAll(`#consentkit [data-purpose="${id}"]`).forEach(one => one.remove());
+      }
+    }
     return {
       granted: on.map(([, id]) => id),
       active: on.some(one => consents.includes(one)),
+      decided: !!decided,
       asks: consents.length && !signal && (!decided || consents.some(([, , print]) => !(print in answered))),
     };
   };

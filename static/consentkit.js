@@ -5,15 +5,12 @@
   const me = document.currentScript;
   const { root, wake } = me.dataset;
   let section = document.getElementById('consentkit');
-  const words = { ...section?.dataset };
+  const words = section?.dataset ?? {};
   const shared = section && me.shared?.(root, words);
   const plain = new WeakSet();
   const tabs = new BroadcastChannel('consentkit');
-  let granted = [];
-  let open, busy, active, before, policy;
-  let turn = Promise.resolve();
+  let open, busy, active, before, policy, granted = [], turn = Promise.resolve();
 
-  const prefix = 'data-consentkit-';
   const all = selector => [...document.querySelectorAll(selector)];
   const emit = (name, detail) => document.dispatchEvent(new CustomEvent('consentkit:' + name, { detail }));
 
@@ -22,50 +19,61 @@
   const trusted = (kind, text) => {
     if (wake != 'policy' || !self.trustedTypes) return text;
     const same = value => value;
-    policy ||= trustedTypes.createPolicy('consentkit', { createHTML: same, createScript: same, createScriptURL: same });
-    return policy['create' + kind](text);
+    policy ||= trustedTypes.createPolicy('consentkit', { createHTML: same, createScriptURL: same });
+    return policy[kind](text);
   };
 
-  const restore = (element, name) => {
-    const value = element.getAttribute(prefix + name);
-    const kind = name == 'srcdoc' ? 'HTML' : /^(src|data)$/.test(name) && 'ScriptURL';
-    element.removeAttribute(prefix + name);
-    element.setAttribute(name, kind ? trusted(kind, value) : value);
+  // What the gate moves and no more (drawing attributes are styles too), and never code: what a visitor wrote may name
+  // anything. Handlers are back on the next page.
+  const moves = /^(src|srcset|srcdoc|imagesrcset|href|data|poster|ping|type|rel|sandbox|style|http-equiv|values|from|to|by)$/;
+  const code = /^a\w*,href|[,;]\W*javascript:/i;
+  const restore = (element, moved) => {
+    const value = element.getAttribute(moved);
+    const name = moved.slice(16).replace('xlink:', '');
+    if (!moves.test(name) && !(name in element.style)) return;
+    if (code.test([element.localName, name, value.replace(/\s/g, '')])) return;
+    element.removeAttribute(moved);
+    element.setAttribute(name, trusted(name == 'srcdoc' ? 'createHTML' : 'createScriptURL', value));
   };
 
-  // A script that was parsed as text never runs; a copy does. The copy keeps its attributes without setting one of
-  // them, so that Trusted Types have nothing to object to but source and text.
+  // A script that was parsed as text never runs, and its clone neither where it came by `innerHTML`; what is parsed
+  // anew does.
   const revive = parked => {
     if (!parked.isConnected) return;
-    const script = parked.localName == 'script';
-    const element = script ? parked.cloneNode(true) : parked;
-    if (script) element.removeAttribute('type');
-    const moved = element.getAttributeNames().filter(name => name.startsWith(prefix)).map(name => name.slice(16));
-    // What limits a frame is put back before what fills it.
-    moved.sort((a, b) => /^src/.test(a) - /^src/.test(b)).forEach(name => restore(element, name));
-    if (element.localName == 'iframe' && !moved.includes('srcdoc')) element.removeAttribute('srcdoc');
-    if (/^(source|track)$/.test(element.localName)) element.parentNode.load?.();
+    const script = 'noModule' in parked;
+    let element = parked;
+    if (script) {
+      const range = new Range();
+      range.selectNode(parked);
+      element = range.createContextualFragment(trusted('createHTML', parked.outerHTML)).firstChild;
+    }
+    if (element.type == 'text/plain') element.removeAttribute('type');
+    // Sorted: what limits a frame comes before what fills it, and what a link is for after where it leads.
+    const moved = element.getAttributeNames().filter(name => /^data-consentkit-/.test(name)).sort();
+    moved.forEach(name => restore(element, name));
+    if (!moved.includes('data-consentkit-srcdoc')) element.removeAttribute('srcdoc');
+    if (/source|track/.test(element.localName)) element.parentNode.load?.();
+    if (element.localName == 'style') element.textContent = element.textContent.replace(/https:..#consentkit:|consentkit{}/g, '');
     if (!script) return;
-    const late = element.hasAttribute('async');
-    if (!late) element.async = false;
+    element.async = element.hasAttribute('async');
     element.nonce = parked.nonce;
-    if (!element.src) element.text = trusted('Script', parked.text);
-    const waits = element.src && !late && !element.noModule && /^$|^module$|ascript/i.test(element.type);
-    const done = waits && new Promise(end => ['load', 'error'].map(name => element.addEventListener(name, end)));
+    const done = element.src && !element.async && !element.noModule && /^$|^module$|ascript/i.test(element.type)
+      && new Promise(end => ['load', 'error'].map(name => element.addEventListener(name, end)));
     parked.replaceWith(element);
     return done;
   };
 
   const wakeUp = () => {
+    // Ours stood where a script will now show something.
+    all('[data-consentkit-place]').forEach(one => granted.includes(one.dataset.consentkitPlace) && one.remove());
     for (const element of all('[data-consentkit-needs]')) {
       if (!element.dataset.consentkitNeeds.split(' ').every(need => granted.includes(need))) continue;
-      const script = element.localName == 'script';
-      if (wake == 'reload' && (script || element.hasAttribute('data-consentkit-srcdoc'))) {
+      if (wake == 'reload' && element.matches('script,[data-consentkit-srcdoc]')) {
         if (!shared) return location.reload();
         continue;
       }
       element.removeAttribute('data-consentkit-needs');
-      if (script) turn = turn.then(() => revive(element));
+      if (element.localName == 'script') turn = turn.then(() => revive(element));
       else revive(element);
     }
   };
@@ -87,9 +95,8 @@
   const hide = () => {
     if (!open) return;
     open = false;
-    const inside = section.contains(document.activeElement);
+    if (section.contains(document.activeElement)) before?.focus();
     section.remove();
-    if (inside) before?.focus();
     emit('close');
   };
 
@@ -112,23 +119,25 @@
   };
 
   const hold = (now, consented) => {
+    // What this page's policy does not list can't load here: what is granted needs a page with another policy.
+    const again = wake == 'again' && now.some(one => !granted.includes(one));
     granted = now;
     active = consented;
-    for (const form of all('form[data-consentkit=withdraw]')) form.hidden = !active;
+    for (const form of all('[data-consentkit=withdraw]')) form.hidden = !active;
+    if (again) return location.reload();
     wakeUp();
-    emit('choice', { granted });
+    // For what waits behind the tags: see consentkit-guard.js.
+    turn.then(() => emit('awake'));
   };
 
   // -- answering ---------------------------------------------------------------------------------------------------
 
   const erase = async ({ local, session, indexeddb }) => {
-    const among = patterns => {
-      const escaped = patterns.map(one => one.replace(/\W/g, '\\$&').replaceAll('\\*', '.*'));
-      return name => RegExp(`^(${escaped.join('|')})$`).test(name);
-    };
-    for (const [store, patterns] of [[localStorage, local], [sessionStorage, session]]) {
-      Object.keys(store).filter(among(patterns)).forEach(key => store.removeItem(key));
-    }
+    const among = patterns => name => patterns.some(
+      one => RegExp(`^${one.replace(/\W/g, '\\$&').replaceAll('\\*', '.*')}$`).test(name),
+    );
+    for (const key of Object.keys(localStorage).filter(among(local))) localStorage.removeItem(key);
+    for (const key of Object.keys(sessionStorage).filter(among(session))) sessionStorage.removeItem(key);
     for (const { name } of await indexedDB.databases()) if (among(indexeddb)(name)) indexedDB.deleteDatabase(name);
   };
 
@@ -136,24 +145,30 @@
     const body = new URLSearchParams(new FormData(form));
     body.set(button.name, button.value);
     const lang = form.closest('[lang]').lang;
-    if (shared && form.dataset.consentkit == 'banner') body.set('notice', await shared.notice(lang));
+    if (shared && form.dataset.consentkit != 'withdraw') body.set('notice', await shared.notice(lang));
     const answer = await fetch(root + '/choice', { method: 'POST', body, keepalive: true, headers: { Accept: 'application/json' } });
     const said = await answer.json();
-    if ([409, 410].includes(answer.status)) return location.assign(`${root}/settings?lang=${lang}`);
+    if (/409|410/.test(answer.status)) return location.assign(`${root}/settings?lang=${lang}`);
     if (!answer.ok) return complain(form, said.message);
-    tabs.postMessage(said);
+    // Let in for this page alone: nothing else changes, here or in another tab.
+    if (said.once) said.granted.push(...granted);
+    else tabs.postMessage(said);
+    // Before anything wakes or the page goes: who listens tells the vendors.
+    emit('choice', { granted: said.granted });
+    if (said.once) return hold(said.granted, active);
     if (said.reload) await erase(said.clear).catch(() => 0);
     if (body.get('from') == 'settings') return location.assign(body.get('next'));
     if (said.reload) return location.reload();
-    hide();
-    hold(said.granted, !!said.receipt);
+    if (said.decided) hide();
+    hold(said.granted, said.receipt);
     say(words.saved);
   };
 
   // Caught before a host's own listeners, which would send it their way.
-  addEventListener('submit', async event => {
+  addEventListener('submit', me.answer = async event => {
     const { target: form, submitter } = event;
     if (!form.dataset.consentkit || plain.has(form) || !submitter || wake == 'form') return;
+    if (wake == 'again' && submitter.value == 'once') return;
     event.preventDefault();
     event.stopPropagation();
     if (busy) return;
@@ -171,15 +186,19 @@
   }, true);
 
   tabs.onmessage = ({ data }) => {
+    emit('choice', { granted: data.granted });
     if (data.withdrawn.length && active) return location.reload();
-    hide();
-    hold(data.granted, !!data.receipt);
+    if (data.decided) hide();
+    hold(data.granted, data.receipt);
   };
 
   const now = shared?.read();
-  if (now) hold(now.granted, now.active);
+  if (now) {
+    emit('choice', { granted: now.granted, loaded: true });
+    hold(now.granted, now.active);
+  }
   if (now ? now.asks && self == top : section) show();
-  active = all('form[data-consentkit=withdraw]:not([hidden])').length;
+  active = all('[data-consentkit=withdraw]:not([hidden])').length;
 
   // A page that swaps its body keeps the question, and in shared mode its new parts wake too.
   if (section) new MutationObserver(() => {
@@ -188,6 +207,6 @@
       if (other) section = other;
       else document.body.prepend(section);
     }
-    if (shared) wakeUp();
+    wakeUp();
   }).observe(document, { childList: true, subtree: true });
 }

@@ -60,9 +60,9 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., B
     with sync_playwright() as playwright:
         _LOOP[0] = asyncio.events._get_running_loop()
 
-        def start(*flags: str) -> Browser:
+        def start(*flags: str, **options: Any) -> Browser:
             resume_loop()
-            return playwright.chromium.launch(executable_path=lean, args=[*FLAGS, *flags])
+            return playwright.chromium.launch(executable_path=lean, args=[*FLAGS, *flags], **options)
 
         yield start
         resume_loop()

@@ -1,7 +1,10 @@
 """The choice: what a site asks, what a visitor answered, what follows. Pure: values in, values out."""
 
 from consentkit.choice.cookies import choice_header, cookie_name, expiring, find, refused
+from consentkit.choice.imported import Found, OldChoices
+from consentkit.choice.once import Once, once_header, once_name, single
 from consentkit.choice.policy import Policy, Purpose, canonical
+from consentkit.choice.signals import signals, unasked
 from consentkit.choice.state import Answer, Choice, Choices, Decision, State, Status, answer, decide, signal
 
 __all__ = [
@@ -9,6 +12,9 @@ __all__ = [
     "Choice",
     "Choices",
     "Decision",
+    "Found",
+    "OldChoices",
+    "Once",
     "Policy",
     "Purpose",
     "State",
@@ -20,6 +26,11 @@ __all__ = [
     "decide",
     "expiring",
     "find",
+    "once_header",
+    "once_name",
     "refused",
     "signal",
+    "signals",
+    "single",
+    "unasked",
 ]

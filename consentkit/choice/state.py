@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
+from consentkit.choice.once import Once
 from consentkit.choice.policy import FINGERPRINT_BYTES, Policy
 from consentkit.errors import ChoiceRefused, TokenError
 from consentkit.service import NECESSARY
@@ -39,7 +40,8 @@ class Decision(StrEnum):
     """What a visitor can answer.
 
     `ALLOW` and `OBJECT` are about the named purposes only and leave all others as they were: a click on an
-    embed's placeholder, an objection to an exempt measurement.
+    embed's placeholder, an objection to an exempt measurement. `ONCE` lets one embed in for a single load of one page
+    and leaves the choice as it was: see `choice.once`.
     """
 
     ACCEPT = "accept"
@@ -48,6 +50,7 @@ class Decision(StrEnum):
     WITHDRAW = "withdraw"
     ALLOW = "allow"
     OBJECT = "object"
+    ONCE = "once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class State:
     """What holds for this visitor on this request.
 
     `granted` holds purpose ids; `asks` says whether the question should be shown; `changed` names the
-    purposes that are new or different since the visitor last answered.
+    purposes that are new or different since the visitor last answered. `settled` names those that need no asking
+    while others do: a refusal among them came from an earlier consent tool.
     """
 
     status: Status
@@ -76,6 +80,7 @@ class State:
     record_id: str | None = None
     signal: str | None = None
     changed: tuple[str, ...] = ()
+    settled: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,8 @@ class Choices:
     """
 
     def __init__(self, policy: Policy, tokens: Tokens) -> None:
+        self.once = Once(policy, tokens)
+        """What was let in for a single load of a page."""
         self._policy = policy
         self._tokens = tokens
         self._memo: dict[tuple[str | None, str | None, date], State] = {}
@@ -200,7 +207,15 @@ def decide(choice: Choice | None, policy: Policy, *, signal: str | None, today: 
         record_id=record_id,
         signal=signal,
         changed=unanswered if choice.decided else (),
+        settled=_settled(choice, policy),
     )
+
+
+def _settled(choice: Choice, policy: Policy) -> frozenset[str]:
+    """What an undecided choice answers. Nothing but an earlier tool's cookie refuses before the visitor decides."""
+    if choice.decided or False not in (choice.answered.get(one.fingerprint) for one in policy.asked):
+        return frozenset()
+    return frozenset(one.id for one in policy.asked if one.fingerprint in choice.answered)
 
 
 def answer(
@@ -222,7 +237,7 @@ def answer(
         today: the day of the decision. new_record: 16 random bytes, asked for only where consent is given.
 
     Raises:
-        ChoiceRefused: a purpose is not one of this site's.
+        ChoiceRefused: a purpose is not one of this site's, or the decision is to last for one load only.
     """
     named: set[str] = set()
     for name in purposes:
@@ -245,6 +260,8 @@ def answer(
             granted = now_on | named
         case Decision.OBJECT:
             granted = now_on - named
+        case Decision.ONCE:
+            raise ChoiceRefused("unknown_decision", status=422)
     held = choice.answered if choice and partial and before.status is not Status.EXPIRED else {}
     about = named if partial else everything
     answered = {

@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 from consentkit.cli import afgemeld, check, database, demo, init, mailing, newsletter, records, run
 from consentkit.cli.output import error_console, say
 from consentkit.errors import ConsentKitError
+from consentkit.probe import visible
 
 app = typer.Typer(
     name="consentkit",
@@ -64,6 +65,6 @@ def main() -> None:
     try:
         app()
     except ConsentKitError as error:
-        for line in str(error).splitlines():
-            error_console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        for line in str(error).split("\n"):
+            error_console.print(visible(line), style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

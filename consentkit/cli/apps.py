@@ -64,6 +64,15 @@ def as_asgi(app: Any) -> ASGIApp:
     return WSGIMiddleware(app) if is_wsgi(app) else app  # type: ignore[return-value]
 
 
+def app_or_url(target: str) -> ASGIApp | str:
+    """The address of a site as it is, and the ASGI application that a `module:attribute` names.
+
+    Raises:
+        AppNotFound: see `load`.
+    """
+    return target if target.startswith(("http://", "https://")) else as_asgi(load(target))
+
+
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
     """Serve an app on a free loopback port while the block runs; gives its base URL."""

@@ -23,4 +23,4 @@ def upgrade(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         data({"applied": done})
     else:
-        say("\n".join(f"applied {revision}" for revision in done) or "the database is up to date")
+        say(*[f"applied {revision}" for revision in done] or ["the database is up to date"])

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 import typer
 
 from consentkit import catalogue
-from consentkit.cli.look import Page, base_url, look
+from consentkit.cli import apps
 from consentkit.cli.output import config_path, say
 from consentkit.errors import ConsentKitError, SettingsError
+from consentkit.gate import Gate
+from consentkit.probe import Page, PageUnreachable, look, source_of
 from consentkit.service import Service
 from consentkit.settings import KEY_FILE, is_local
 
@@ -35,8 +37,13 @@ def init(
         raise SettingsError([problem], source=str(path))
     seen: list[Page] = []
     if target:
-        with base_url(target) as base:
-            seen = list(look(base, services=catalogue.load().values(), most=pages))
+        asked = apps.app_or_url(target)
+        with source_of(asked, "http://127.0.0.1:8000") as source:
+            host = urlsplit(source.base).hostname or ""
+            gate = Gate(catalogue.load().values(), configured=(), categories=(), own_hosts=(host,))
+            seen = list(look(source, gate, most=pages))
+        if isinstance(asked, str) and (to := seen[0].leads_to):
+            raise PageUnreachable(f"{target} leads to {to}: name the address where the site is")
     services = _recognised(seen)
     path.write_text(_configuration(target, seen, services), encoding="utf-8")
     say(f"{path}: written, with {len(services)} service(s)")

@@ -160,7 +160,7 @@ def form(
     if json:
         data({"list": list, "lang": spoken, "html": html})
     else:
-        say(html)
+        say(*html.split("\n"))
 
 
 @app.command()

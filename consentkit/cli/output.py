@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 
 from consentkit.errors import ConsentKitError
 from consentkit.kit import ConsentKit
+from consentkit.probe import visible
 from consentkit.settings import CONFIG_FILE, Settings
 
 error_console = Console(stderr=True)
@@ -25,14 +26,16 @@ _TOLD_EVERY: Final = 64 << 20
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def say(text: str) -> None:
-    """A line for people."""
-    sys.stdout.write(text + "\n")
+def say(*lines: str) -> None:
+    """Lines for people; what is in them can't begin another line, nor steer the terminal."""
+    for line in lines:
+        sys.stdout.write(visible(line) + "\n")
 
 
 def data(value: Any) -> None:
     """One JSON value on a line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    told = json.dumps(value, ensure_ascii=False, default=str)
+    sys.stdout.write(told.encode("utf-8", "backslashreplace").decode() + "\n")  # a lone surrogate is no UTF-8
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -101,7 +104,8 @@ def bar(what: str, size: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def tell(line: str) -> None:
-    """A line for people on standard error."""
+    """A line for people on standard error; see `say`."""
+    line = visible(line)
     if error_console.is_terminal:
         error_console.print(line, markup=False, highlight=False, soft_wrap=True)
     else:

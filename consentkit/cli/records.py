@@ -40,7 +40,7 @@ def verify(
     if json:
         data({**asdict(report), "ok": report.ok})
     else:
-        say(str(report))
+        say(*str(report).split("\n"))
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -118,6 +118,7 @@ def purge(
     measured = kit.measuring.reduce(now, dry_run=dry_run)  # before what it counts is purged
     sent = kit.measuring.reduce_deliveries(now, keep=_period(keep.mailings), dry_run=dry_run)
     returned = kit.inbox.purge(now, keep=_period(keep.tracking), dry_run=dry_run)
+    unseen = kit.audit.purge(now.date(), dry_run=dry_run)
     if not dry_run:
         with kit.store.told(), kit.store.begin() as connection:
             pace.forget(connection, now)
@@ -125,7 +126,7 @@ def purge(
     if json:
         counts = {"deleted": asdict(gone), "newsletter": letters, "inbox": returned}
         counts["mailings"] = {"events": measured, "deliveries": sent}
-        data({"expired": expired, **counts, "dry_run": dry_run})
+        data({"expired": expired, **counts, "seen": unseen, "dry_run": dry_run})
     else:
         verb = "would go" if dry_run else "deleted"
         say(f"{expired} consent(s) noted as expired")
@@ -136,6 +137,7 @@ def purge(
         )
         say(f"{verb}: {measured} open(s) and click(s), {sent} deliveries of old mailings; totals of them stay")
         say(f"{verb}: {returned} note(s) of bounces and complaints that were taken")
+        say(f"{verb}: {unseen} name(s) that the audit has not seen for 13 months")
 
 
 def _aware(moment: datetime | None) -> datetime | None:

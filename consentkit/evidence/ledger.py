@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import bindparam, column, or_, select, table, update
 from sqlalchemy.engine import Connection
 
-from consentkit.evidence.event import GENESIS, ConsentEvent, Notice, Refusal, link
+from consentkit.evidence.event import GENESIS, SHOWN_STATE, ConsentEvent, Notice, Refusal, link
+from consentkit.evidence.records import decision_before
 from consentkit.evidence.tables import counts, events, heads, notices
 from consentkit.store import insert_into, insert_new
 
@@ -23,7 +24,18 @@ class Entry:
     notice: Notice | None = None
 
 
-def append(connection: Connection, entries: Sequence[Entry], *, known: set[str], answered: bool = False) -> list[bool]:
+TakenBack = Callable[[Connection, ConsentEvent, frozenset[str]], None]
+"""Told, in the transaction that writes an event, which purposes it takes back that were granted until then."""
+
+
+def append(
+    connection: Connection,
+    entries: Sequence[Entry],
+    *,
+    known: set[str],
+    answered: bool = False,
+    taken_back: TakenBack | None = None,
+) -> list[bool]:
     """Write the entries in their order at the ends of their chains.
 
     The heads are locked, in the order of the sites' names, so several processes can write to one database. An event
@@ -35,6 +47,8 @@ def append(connection: Connection, entries: Sequence[Entry], *, known: set[str],
         known: the hashes of notices that need not be written; the caller adds those it committed.
         answered: the visitors have their answer already (journal), so an event whose nonce was spent elsewhere
             meanwhile is kept, without the nonce.
+        taken_back: called for each event written here that takes something back; what it writes is committed with
+            the event, or not at all.
 
     Returns:
         for each entry whether it was taken; `False` means that its nonce was spent before.
@@ -43,6 +57,7 @@ def append(connection: Connection, entries: Sequence[Entry], *, known: set[str],
     spent, written = _seen(connection, entries, answered=answered)
     taken: list[bool] = []
     rows: list[dict[str, Any]] = []
+    fewer: list[tuple[ConsentEvent, int]] = []
     refused: Counter[tuple[Any, ...]] = Counter()
     bodies: dict[str, Notice] = {}
     for entry in entries:
@@ -65,12 +80,23 @@ def append(connection: Connection, entries: Sequence[Entry], *, known: set[str],
         if answered:
             written.add(kept.event_id)
         rows.append(chains[what.site].append(kept))
+        if taken_back and kept.state != SHOWN_STATE and not all(kept.purposes.values()):
+            fewer.append((kept, chains[what.site].seq))
     _keep_notices(connection, bodies)
     if rows:
         connection.execute(_insert_event, rows)
         _move_heads(connection, [chain for chain in chains.values() if chain.grown])
     _count(connection, refused)
+    for event, seq in fewer:
+        if taken_back and (lost := _lost(connection, event, seq)):
+            taken_back(connection, event, lost)
     return taken
+
+
+def _lost(connection: Connection, event: ConsentEvent, seq: int) -> frozenset[str]:
+    before = decision_before(connection, event, seq)
+    held = before.purposes if before else {}
+    return frozenset(name for name, granted in held.items() if granted and not event.purposes.get(name))
 
 
 @dataclass(slots=True)

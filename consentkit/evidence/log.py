@@ -15,7 +15,7 @@ from consentkit.errors import NoticeSpent
 from consentkit.evidence import records, retention
 from consentkit.evidence.event import SHOWN_STATE, VALID_STATES, ConsentEvent, Durability, Notice, Refusal, new_id
 from consentkit.evidence.journal import Journal
-from consentkit.evidence.ledger import Entry, append
+from consentkit.evidence.ledger import Entry, TakenBack, append
 from consentkit.evidence.records import Count, Report
 from consentkit.evidence.retention import KEEP_COUNTS, KEEP_EVENTS, Purged
 from consentkit.evidence.writer import Replayed, Writer
@@ -41,6 +41,15 @@ class Evidence:
         self._store = store
         self._writer = Writer(store, Journal(journal), patience=patience, retry=retry)
         self._genuine: dict[str, Notice] = {}
+
+    def on_taken_back(self, call: TakenBack) -> None:
+        """Have `call` told, in the transaction that writes an answer, which purposes it takes back that were granted.
+
+        Args:
+            call: gets the transaction, the event and the purposes; what it writes is as durable as the event, also
+                where that had to wait in the journal.
+        """
+        self._writer.taken_back = call
 
     async def record(self, event: ConsentEvent, notice: Notice) -> Durability:
         """Store the event, and the notice if it is new; returns once it is on disk.

@@ -94,6 +94,14 @@ def last_decision(connection: Connection, record_id: str) -> ConsentEvent | None
     return None if row is None else event_of(row)
 
 
+def decision_before(connection: Connection, event: ConsentEvent, seq: int) -> ConsentEvent | None:
+    """The decision of the same record that came before this event, which stands at `seq`."""
+    of_record = select(events).where(events.c.record_id == event.record_id, events.c.site == event.site)
+    earlier = of_record.where(events.c.seq < seq, events.c.state != SHOWN_STATE)
+    row = connection.execute(earlier.order_by(events.c.seq.desc()).limit(1)).first()
+    return None if row is None else event_of(row)
+
+
 def spent(connection: Connection, nonces: Sequence[str]) -> bool:
     """Whether one of these nonces was spent by an event."""
     return bool(connection.execute(select(exists().where(events.c.nonce.in_(nonces)))).scalar())

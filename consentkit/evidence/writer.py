@@ -27,7 +27,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from consentkit.errors import EvidenceUnavailable, NoticeSpent, SchemaOutdated
 from consentkit.evidence.event import Durability, Refusal
 from consentkit.evidence.journal import Journal, JournalFile
-from consentkit.evidence.ledger import Entry, append
+from consentkit.evidence.ledger import Entry, TakenBack, append
 from consentkit.evidence.tables import journals
 from consentkit.store import Store
 
@@ -101,9 +101,13 @@ class Writer:
         journal: where entries wait while the database is away.
         patience: seconds that a caller waits for the database before its entry goes to the journal.
         retry: seconds between two tries to reach a database that is away.
+
+    Attributes:
+        taken_back: told of what an event takes back, in the transaction that writes it.
     """
 
     def __init__(self, store: Store, journal: Journal, *, patience: float, retry: float) -> None:
+        self.taken_back: TakenBack | None = None
         self._store = store
         self._journal = journal
         self._patience = patience
@@ -265,12 +269,14 @@ class Writer:
         patience = self._patience / 2
         try:
             with self._store.begin(patience=patience) as connection:
-                taken: list[bool | Exception] = list(append(connection, entries, known=self._known))
+                taken: list[bool | Exception] = list(
+                    append(connection, entries, known=self._known, taken_back=self.taken_back)
+                )
         except _REFUSED_ROW:
             # One bad row spoils its batch: find it, and let the others through. (Or a purge took a notice.)
             self._known.clear()
             with self._store.begin(patience=patience) as connection:
-                taken = _append_singly(connection, entries, answered=False)
+                taken = _append_singly(connection, entries, answered=False, taken_back=self.taken_back)
         else:
             self._known.update(entry.notice.hash for entry in entries if entry.notice is not None)
         return [_result(one) for one in taken]
@@ -379,9 +385,9 @@ class Writer:
     def _append_answered(self, connection: Connection, entries: Sequence[Entry]) -> bool:
         try:
             with connection.begin_nested():
-                append(connection, entries, known=set(), answered=True)
+                append(connection, entries, known=set(), answered=True, taken_back=self.taken_back)
         except _REFUSED_ROW:
-            taken = _append_singly(connection, entries, answered=True)
+            taken = _append_singly(connection, entries, answered=True, taken_back=self.taken_back)
             return any(isinstance(one, Exception) for one in taken)
         return False
 
@@ -414,13 +420,15 @@ def _drain(queue: SimpleQueue[Waiting | None], first: Waiting | None) -> tuple[l
     return batch, True
 
 
-def _append_singly(connection: Connection, entries: Sequence[Entry], *, answered: bool) -> list[bool | Exception]:
+def _append_singly(
+    connection: Connection, entries: Sequence[Entry], *, answered: bool, taken_back: TakenBack | None
+) -> list[bool | Exception]:
     """Each entry behind a savepoint of its own, so that those which the database refuses harm nobody else."""
     taken: list[bool | Exception] = []
     for entry in entries:
         try:
             with connection.begin_nested():
-                taken += append(connection, [entry], known=set(), answered=answered)
+                taken += append(connection, [entry], known=set(), answered=answered, taken_back=taken_back)
         except _REFUSED_ROW as error:
             log.error("the database refuses event %s: %s", entry.what.event_id, type(error.orig).__name__)
             taken.append(error)

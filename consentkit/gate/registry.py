@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from html import unescape
+from typing import NamedTuple, Self
 from urllib.parse import unquote
 
-from consentkit.gate.urls import Target, plain_host, plain_path, target
+from consentkit.gate.urls import Target, parents, plain_host, plain_path, target, unescape_text
 from consentkit.service import Service
 
 _SLASH = rb"(?:/|\\/|\\u002[fF]|\\x2[fF]|%2[fF])"
 _HOST_IN_CODE = re.compile(_SLASH + rb"{2}+((?:[A-Za-z0-9._~:@?&=+-]|" + _SLASH + rb"){4,300}+)")
 _ESCAPED_SLASH = re.compile(rb"\\/|\\u002[fF]|\\x2[fF]|%2[fF]")
 _MEMO_ENTRIES = 4096
+
+
+class Place(NamedTuple):
+    """Where a service is: an entry of its `hosts`, `host:port/path?parameter`, as it is compared.
+
+    The port and the case of the path count in a browser's policy only (CSP3 section 6.7.2.8): a tracker that one port
+    of a host has is held on every port.
+    """
+
+    host: str
+    port: str
+    path: str
+    parameter: str
+
+    @classmethod
+    def of(cls, entry: str) -> Self:
+        """An entry as written in the catalogue or in the configuration."""
+        authority, slash, rest = entry.partition("/")
+        name, _, port = authority.partition(":")
+        path, _, parameter = rest.partition("?")
+        return cls(plain_host(name), port, plain_path(slash + path) if slash else "", parameter)
 
 
 def _prefix_fits(prefix: str, path: str) -> bool:
@@ -32,24 +53,27 @@ class Registry:
         self._hosts: dict[str, list[tuple[str, str, Service]]] = {}
         self._asked: set[str] = set()  # the paths whose query tells services apart
         self._markers: dict[int, list[tuple[bytes, Service]]] = {}
+        self._files = {name: service for service in self.services.values() for name in service.files}
         for service in self.services.values():
             for entry in service.hosts:
-                name, slash, rest = entry.partition("/")
-                path, _, parameter = rest.partition("?")
-                prefix = plain_path(slash + path).lower() if slash else ""
-                if parameter:
+                place = Place.of(entry)
+                prefix = place.path.lower()
+                if place.parameter:
                     self._asked.add(prefix)
-                self._hosts.setdefault(plain_host(name), []).append((prefix, parameter, service))
+                self._hosts.setdefault(place.host, []).append((prefix, place.parameter, service))
             for marker in filter(None, map(str.encode, service.inline)):
                 self._markers.setdefault(marker[0], []).append((marker, service))
-        for places in self._hosts.values():
-            places.sort(key=lambda place: (-len(place[0]), -len(place[1])))
+        for known in self._hosts.values():
+            known.sort(key=lambda place: (-len(place[0]), -len(place[1])))
         words = tuple(sorted(marker for markers in self._markers.values() for marker, _ in markers))
         self._some_marker = _any_of(words) if words else None
         self._found: dict[Target, Service | None] = {}
 
     def of_target(self, place: Target) -> Service | None:
-        """The service at this host and path: the longest host wins, then the longest path prefix, then a parameter."""
+        """The service at this host and path: the longest host wins, then the longest path prefix, then a parameter.
+
+        Where no host is known the name of the file may tell.
+        """
         if place.query and place.path.lower() not in self._asked:
             place = Target(place.host, place.path)
         try:
@@ -63,15 +87,14 @@ class Registry:
         return found
 
     def _look_up(self, place: Target) -> Service | None:
-        host, path, parameters = place.host, place.path.lower(), unquote(place.query).split("&")
-        while host:
+        path, parameters = place.path.lower(), unquote(place.query).split("&")
+        for host in parents(place.host):
             for prefix, parameter, service in self._hosts.get(host, ()):
                 if parameter and not any(one.startswith(parameter) for one in parameters):
                     continue
                 if not prefix or _prefix_fits(prefix, path):
                     return service
-            host = host.partition(".")[2]
-        return None
+        return self._files.get(path.rpartition("/")[2])
 
     def of_url(self, url: str) -> Service | None:
         """The service that an absolute or protocol-relative URL belongs to."""
@@ -92,15 +115,20 @@ class Registry:
                     found[service.id] = service
         return list(found.values())
 
-    def of_cookie(self, name: str) -> Service | None:
-        """The service that registers a cookie of this name; one that asks for consent goes before one that doesn't."""
+    def of_cookie(self, name: str, preferred: Collection[str] = ()) -> Service | None:
+        """The service that registers a cookie of this name; one that asks for consent goes before one that doesn't.
+
+        Args:
+            preferred: ids of services before which no other counts.
+        """
         owners = [service for service in self.services.values() if service.cookie(name)]
+        owners = [service for service in owners if service.id in preferred] or owners
         return next((service for service in owners if service.asks), owners[0] if owners else None)
 
 
 def _unescaped(code: bytes) -> bytes:
     """The same with character references resolved: how a script within SVG, or in an attribute, is read."""
-    return unescape(code.decode("utf-8", "replace")).encode() if b"&" in code else code
+    return unescape_text(code.decode("utf-8", "replace")).encode() if b"&" in code else code
 
 
 @lru_cache(maxsize=4)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
-from consentkit.gate import scanner, vectors
+from consentkit.gate import css, scanner, vectors
 from consentkit.gate.scanner import Foreign, RawEnd, TagEnd, attributes
 from consentkit.gate.vectors import UNANSWERABLE, Context, Hold, Needs, Seen, Sight, Slot, Tag
-from consentkit.service import NECESSARY
+from consentkit.service import NECESSARY, Service
 
 if TYPE_CHECKING:
     from consentkit.gate.decide import Gate
@@ -28,11 +28,12 @@ _IN_SELECT = _RAW_NAMES - {"textarea"} | {"noscript", "plaintext", "svg", "math"
 STRUCTURAL = _RAW_NAMES | scanner.words(
     "script noscript plaintext svg math template select frameset col html body base"
 )
-_HEADS = (scanner.preamble, scanner.head, scanner.late_head)
+_HEADS = (scanner.preamble, scanner.head, scanner.late_head, scanner.first_head)
 _MOST_BASES = 8
 
 _DATA, _TAG, _LONG, _COMMENT, _BOGUS, _CDATA, _RAW, _PLAIN = range(8)
 _STREAM, _CODE, _BOTH, _DROP = range(4)
+_HELD = (_CODE, _BOTH)
 _HEAD, _BEFORE_BODY, _BODY = range(3)
 
 
@@ -49,6 +50,10 @@ class Rewriter:
     _based = False
     _settings = False
     _frames = False
+    _early = True  # the place before the first script is still to come
+    _marked = False  # a mark of another tool, or of an element that a script fills, came by: look at every tag
+    _policies: tuple[str, ...] = ()
+    _pairs: frozenset[tuple[bytes, str, Needs]] = frozenset()  # calls that belong to a script which is held back
     _footer = True
     _templates = 0
     _select = 0
@@ -102,6 +107,7 @@ class Rewriter:
         self._out: list[bytes | Slot] = []
         self._buffer = bytearray()
         self._memo = gate.tags(context)
+        self._places = gate.places
         self._settle()
 
     # -- bytes in, bytes out
@@ -132,6 +138,8 @@ class Rewriter:
 
     def _run(self, data: bytes) -> None:
         self._fed = True
+        if self._places is not None and not self._marked and self._places(data):
+            self._look_closely()
         source: bytes | bytearray = data
         if self._buffer:
             self._buffer += data
@@ -206,20 +214,25 @@ class Rewriter:
 
     def _settle(self) -> None:
         """Choose the expression for the state that the document is in."""
-        if self._foreign.stack or self._foreign.unsure or self._bases:
+        if self._foreign.stack or self._foreign.unsure or self._bases or (self._marked and self._phase == _BODY):
             self._match = scanner.careful
         elif self._phase == _BODY or self._templates:
-            self._match = scanner.fast
+            self._match = scanner.first if self._early and self._document else scanner.fast
         elif not self._document:
             self._match = scanner.preamble
         else:
-            self._match = scanner.head if self._phase == _HEAD else scanner.late_head
+            late = scanner.first_head if self._early else scanner.late_head
+            self._match = scanner.head if self._phase == _HEAD else late
         self._watchful = self._phase < _BODY or bool(self._foreign.stack)
         careful = bool(self._foreign.stack) or self._foreign.unsure
         context = self._context
         if context.foreign != careful or context.bases != self._bases:
             self._context = context._replace(foreign=careful, bases=self._bases)
             self._memo = self._gate.tags(self._context)
+
+    def _look_closely(self) -> None:
+        self._marked = True
+        self._settle()
 
     def _data(self, source: bytes | bytearray, at: int) -> int:
         if self._fresh:
@@ -349,7 +362,7 @@ class Rewriter:
     def _raw_text(self, source: bytes | bytearray) -> tuple[int, bool]:
         raw, doing = self._raw, self._doing
         end = raw.find(source)
-        if doing in (_CODE, _BOTH):
+        if doing in _HELD:
             if (end if end >= 0 else len(source) - len(raw.name) - 3) - self._text > MAX_HOLD and self._denies:
                 self._give_up_holding(source)
                 return self._text, True
@@ -378,23 +391,77 @@ class Rewriter:
         self._flushed = self._text
 
     def _decide(self, source: bytes | bytearray, text: bytes, *, last: bool = False) -> None:
-        """The text of an inline script, of a `<noscript>`, or of raw text that some parsers read as markup."""
+        """The text of an inline script or style, of a `<noscript>`, or of raw text that some parsers read as markup."""
         if self._held:
             raw, tag = self._held
-            services = {
-                service.id: service
-                for service in (*tag.services, *self._gate.services_in(text, markup=self._doing == _BOTH))
-            }
-            needs = self._gate.together(tag.words, services.values()) | tag.extra
-            gated = not needs <= self._granted
-            for sight in (*tag.sights, *(("script", "", service_id) for service_id in services)):
-                self._see(source, self._start, sight, gated=gated)
-            if gated:
-                self._hold_back(source, raw, tag, needs)
             self._held = None
+            if tag.css:
+                self._decide_style(source, raw, tag, text)
+            else:
+                self._decide_code(source, raw, tag, text)
         if self._doing == _BOTH:
             self._emit(source, self._text)
             self._out += self._read_both_ways(source, text, last=last)
+
+    def _decide_code(self, source: bytes | bytearray, raw: bytes, tag: Tag, text: bytes) -> None:
+        extra, sights = tag.extra, tag.sights
+        services = {service.id: service for service in tag.services}
+        for reading in vectors.readings(text, foreign=self._doing == _BOTH):
+            if tag.runs:
+                inside = self._gate.services_in(reading, markup=self._doing == _BOTH)
+                more, led = self._gate.imports_in(reading)
+            else:
+                inside, more, led = self._gate.rules_in(reading)
+            extra, sights = extra | more, (*sights, *led)
+            services.update((service.id, service) for service in inside)
+        for call, service_id, needs in self._pairs:
+            if call in text:
+                services[service_id] = self._gate.service(service_id)
+                extra |= needs
+        needs = self._gate.together(tag.words, services.values()) | extra
+        gated = not needs <= self._granted
+        for sight in (*sights, *(Sight("script", "", service_id) for service_id in services)):
+            self._see(source, self._start, sight, gated=gated)
+        if gated:
+            self._hold_back(source, raw, tag, needs)
+        elif tag.opened is not None:
+            self._put(source, self._start, self._start + len(raw), tag.opened)
+
+    def _decide_style(self, source: bytes | bytearray, raw: bytes, tag: Tag, text: bytes) -> None:
+        """Hold back what a style sheet loads, and only that where its text lets us: the page keeps its looks."""
+        foreign = self._doing == _BOTH
+        loads = tuple(
+            load
+            for reading in vectors.readings(text, foreign=foreign)
+            for load in self._gate.sheet(reading, self._context, foreign=foreign)
+        )
+        own = self._gate.together(tag.words, tag.services) | tag.extra
+        wanted = {need for _, needs in loads if not needs <= self._granted for need in needs}
+        for sight, needs in (*((sight, own) for sight in tag.sights), *loads):
+            self._see(source, self._start, sight, gated=not needs <= self._granted)
+        edited = None
+        if not own <= self._granted:
+            wanted |= own
+        elif not wanted:
+            if tag.opened is not None:
+                self._put(source, self._start, self._start + len(raw), tag.opened)
+            return
+        elif self._doing == _CODE:
+            edited = css.held(text, self._denied)
+        if edited is None:
+            self._hold_back(source, raw, tag, frozenset(wanted))
+            # A browser looks ahead for imports whatever the type says, but none may follow a rule.
+            self._put(source, self._text, self._text, css.RULE)
+            return
+        at = self._start + scanner.name_end(raw)
+        self._put(source, at, at, b' data-consentkit-needs="%b"' % " ".join(sorted(wanted)).encode())
+        self._put(source, self._text, self._text + len(text), edited)
+        self.gated = True
+        self.wanted |= wanted
+
+    def _denied(self, url: str) -> bool:
+        load = self._gate.load(url, "style", self._context)
+        return load is not None and not load[1] <= self._granted
 
     def _read_both_ways(self, source: bytes | bytearray, text: bytes, *, last: bool) -> list[bytes | Slot]:
         """Gate what is markup to one parser and plain text to another. It must end where both agree, or it goes."""
@@ -409,6 +476,8 @@ class Rewriter:
             nested=True,
             look=self._look,
         )
+        inner._early = False
+        inner._marked = self._marked
         inner._templates = self._templates
         inner._lang = self._lang
         if self._look:
@@ -448,12 +517,14 @@ class Rewriter:
         end = start + len(raw)
         if self._phase != _BODY:
             self._before(source, start, tag.name, closing=False)
-        if tag.settings and not self._templates and not self._nested:
-            self._settings = True
-        if tag.code:
+        if self._early and tag.acts:
+            self._before_script(source, start)
+        if tag.rare:
+            self._note(source, start, tag)
+        if tag.code or (tag.css and self._denies):
             self._start, self._text = start, end
             self._held = (raw, tag)
-        elif tag.sights or tag.needs:
+        else:
             gated = tag.needs is not None and not tag.needs <= self._granted
             for sight in tag.sights if self._look else ():
                 self._see(source, start, sight, gated=gated)
@@ -461,13 +532,50 @@ class Rewriter:
                 self._put_held(source, start, end, tag.held)
                 self.gated = True
                 self.wanted |= tag.needs or frozenset()
+                if tag.runs:
+                    self._pair(tag)
+            elif tag.opened is not None:
+                self._put(source, start, end, tag.opened)
         if self._foreign.stack or not tag.plain:
             self._enter(source, end, tag)
         if self._phase == _BEFORE_BODY:
             self._after(source, end, tag.name)
 
+    def _note(self, source: bytes | bytearray, start: int, tag: Tag) -> None:
+        """What few tags have and other places want to know of."""
+        if tag.settings and not self._templates and not self._nested:
+            self._settings = True
+        if tag.policy is not None and self._phase != _BODY:
+            self._policies += (tag.policy,)
+        if tag.marked and not self._marked:
+            self._look_closely()
+        if tag.place is not None:
+            self._put_place(source, start, tag.place)
+
+    def _pair(self, tag: Tag) -> None:
+        """An external script that is held back, and the inline calls to it that follow, are one."""
+        needs = tag.needs or frozenset()
+        calls = ((call, service.id) for service in tag.services for call in (*service.calls, *service.inline))
+        self._pairs |= {(call.encode(), service_id, needs) for call, service_id in calls}
+
+    def _before_script(self, source: bytes | bytearray, start: int) -> None:
+        if self._document is False or self._nested:
+            self._early = False
+        elif self._document and not self._templates and not self._foreign.stack:
+            self._early = False
+            self._slot(source, start, "early")
+            self._settle()
+
+    def _put_place(self, source: bytes | bytearray, start: int, service: Service) -> None:
+        needs = self._gate.needs(service)
+        outside = self._nested or self._templates or self._foreign.stack or self._phase != _BODY
+        if not outside and not needs <= self._granted:
+            hold = Hold(service, needs)
+            self._put(source, start, start, Slot("place", self._lang, self._based, gated=True, hold=hold))
+
     def _hold_back(self, source: bytes | bytearray, raw: bytes, tag: Tag, needs: Needs) -> None:
-        held = self._gate.held(raw, tag.name, needs, attributes(raw), context=self._context)
+        opened = raw if tag.opened is None else tag.opened
+        held = self._gate.held(opened, tag.name, needs, attributes(opened), context=self._context, also=tag.moved)
         self._put_held(source, self._start, self._start + len(raw), held)
         self.gated = True
         self.wanted |= needs
@@ -502,7 +610,7 @@ class Rewriter:
     def _enter_raw(self, source: bytes | bytearray, end: int, tag: Tag, *, within: bool) -> None:
         name = tag.name
         unsure = self._foreign.unsure
-        if within and not unsure and (name != "script" or tag.self_closing):
+        if within and not unsure and ((name != "script" and not (name == "style" and self._held)) or tag.self_closing):
             if self._held:
                 self._doing = _CODE
                 self._decide(source, b"")
@@ -513,7 +621,7 @@ class Rewriter:
         if unsure or within or name == "noscript":
             self._doing = _BOTH
         else:
-            self._doing = _CODE if tag.code else _STREAM
+            self._doing = _CODE if self._held else _STREAM
 
     def _remember(self, tag: Tag) -> None:
         if tag.lang and self._lang is None:
@@ -550,13 +658,14 @@ class Rewriter:
 
     def _see(self, source: bytes | bytearray, at: int, sight: Sight, *, gated: bool) -> None:
         if self._look and len(self.seen) < MAX_SEEN:
-            name, host, service_id = sight
-            self.seen.append(Seen(name, host, service_id, self._line_at(source, at), gated))
+            line = self._line_at(source, at)
+            self.seen.append(Seen(sight.tag, sight.host, sight.service_id, line, gated, sight.parked))
 
     # -- places of ours
 
-    def _slot(self, source: bytes | bytearray, at: int, kind: Literal["head", "banner", "footer"]) -> None:
-        self._put(source, at, at, Slot(kind, self._lang, self._based, self.gated, self._settings))
+    def _slot(self, source: bytes | bytearray, at: int, kind: Literal["head", "early", "banner", "footer"]) -> None:
+        slot = Slot(kind, self._lang, self._based, self.gated, self._settings, policies=self._policies)
+        self._put(source, at, at, slot)
 
     def _imply(self, source: bytes | bytearray, at: int) -> None:
         """Something at `at` opens the body if it wasn't open."""
@@ -610,7 +719,7 @@ class Rewriter:
 
     def _end(self) -> None:
         source, mode = self._buffer, self._mode
-        if mode == _RAW and self._doing in (_CODE, _BOTH):
+        if mode == _RAW and self._doing in _HELD:
             self._decide(source, bytes(source[self._text :]), last=True)
             if self._doing == _BOTH:
                 self._flushed = len(source)

@@ -66,35 +66,42 @@ _HOME_URL = (
     rb"""(?:"(?:""" + _HOME + rb"""[^"]*+|[A-Za-z0-9_.-]*+)"|'(?:""" + _HOME + rb"""[^']*+|[A-Za-z0-9_.-]*+)')"""
 )
 _HOME_SET = rb'"' + _many(rb"[A-Za-z0-9_.,~%?=#@+ \n\t()!;-]++|/(?!/)|&amp;") + rb'"'
+# A style of which nothing can load: every URL in it would need a "(" after a name that ends in one of five letters.
+_STYLE_VALUE = _many(
+    rb'[^"(\\&]++|\((?:(?<![lLcCtTeE]\()|(?<=calc\()|(?<=hsl\()|(?<=rotate\()|(?<=scale\()|(?<=translate\())'
+)
 _TELLING = (
     b"(?:"
-    + _any_case("src srcset poster background ping http-equiv")
+    + _any_case("src srcset poster background ping http-equiv style")
     + rb"(?=[\t\n\f\r />=])|"
-    + _any_case("data-consent")
+    + _any_case(
+        "data-consent data-cookie data-category data-c15t data-cmplz data-name data-uc- data-usercentrics data-su"
+        " data-src-cmplz data-srcset-cmplz data-ot-ignore suppressedsrc uc-"
+        " onload onerror onpageshow ontoggle onbegin oncanplay onplay onended ontimeupdate onprogress"
+        " onsuspend onstalled onwaiting ondurationchange onanimation ontransition onfocus onresize onscroll"
+    )
     + b")"
 )
-# Attribute names that are none of those by their first letters alone; the commonest case, and much quicker.
 _MORE = rb"[^\t\n\f\r />=]*+"
+# Attribute names that are none of those by their first letters alone; the commonest case, and much quicker.
 _UNTELLING = (
-    rb"(?:[^\t\n\f\r />sSpPbBhHdD]"
-    + _MORE
-    + rb"|[hH][^tT\t\n\f\r />=]"
-    + _MORE
-    + rb"|[sS][^rR\t\n\f\r />=]"
-    + _MORE
-    + rb"|[dD][aA][tT][aA]-[^cC\t\n\f\r />=]"
-    + _MORE
-    + rb"|[pP][^oOiI\t\n\f\r />=]"
-    + _MORE
-    + rb"|[bBdD][^aA\t\n\f\r />=]"
-    + _MORE
-    + rb")"
-)
+    rb"(?:[^\t\n\f\r />sSpPbBhHdDoOuU]"
+    rb"|[hH][^tT\t\n\f\r />=]"
+    rb"|[oO][^nN\t\n\f\r />=]"
+    rb"|[uU][^cC\t\n\f\r />=]"
+    rb"|[sS][^rRtTuU\t\n\f\r />=]"
+    rb"|[dD][aA][tT][aA]-(?:[^cCnNuUsSoO\t\n\f\r />=]|[sS](?![uU]|[rR][cC](?:[sS][eE][tT])?+-)|[nN](?![aA])"
+    rb"|[oO](?![tT]-))"
+    rb"|[pP][^oOiI\t\n\f\r />=]"
+    rb"|[bBdD][^aA\t\n\f\r />=])"
+) + _MORE
 _PLAIN_REST = (
     _many(
         rb" "
         + _UNTELLING
-        + rb"""="[^"]*+"| src="/(?=[A-Za-z0-9_.~%-])[^"]*+"|[\t\n\f\r /][\t\n\f\r /]*+(?:"""
+        + rb"""="[^"]*+"| style=\""""
+        + _STYLE_VALUE
+        + rb"""\"| src="/(?=[A-Za-z0-9_.~%-])[^"]*+"|[\t\n\f\r /][\t\n\f\r /]*+(?:"""
         + _UNTELLING
         + _AFTER_NAME
         + rb"|(?!"
@@ -105,13 +112,17 @@ _PLAIN_REST = (
         + _HOME_URL
         + rb"|srcset="
         + _HOME_SET
-        + rb")"
+        + rb'|style="'
+        + _STYLE_VALUE
+        + rb'"|[oO][nN][A-Za-z]++="[^"/\\&]*+")'
     )
     + rb"[\t\n\f\r /]*+>"
 )
 
 RAW_TEXT = "style title textarea xmp iframe noembed noframes"
-_RETURNED = RAW_TEXT + " script noscript plaintext link object embed svg math base template select frameset frame col"
+_RETURNED = (
+    RAW_TEXT + " script noscript plaintext link object embed svg math base template select frameset frame col iframe"
+)
 # Element names that are none of those by their first letters; and short ones, which what follows delimits.
 _QUICK_NAME = (
     rb"(?:[adghjkqruvwyzADGHJKQRUVWYZ]|[b-pst-xB-PST-X][dghjknpqsuwyzDGHJKNPQSUWYZ0-9]|[tT][rRaA]|[lL][aAeE]"
@@ -139,15 +150,22 @@ _SHAPE = _any_case(
     " text tspan"
 )
 _HERE = rb'(?:xlink:)?href="(?:#|/(?=[A-Za-z0-9_.~%-]))[^"]*+"'
+_DRAWN_WITH = _any_case("clip-path cursor fill filter marker-end marker-mid marker-start mask stroke")
 _SHAPE_REST = (
     _many(
-        rb"[\t\n\f\r /][\t\n\f\r /]*+(?:(?!(?:[xX][lL][iI][nN][kK]:)?+[hH][rR][eE][fF](?=[\t\n\f\r />=])|"
+        rb"[\t\n\f\r /][\t\n\f\r /]*+(?:(?!(?:(?:[xX][lL][iI][nN][kK]:)?+[hH][rR][eE][fF]|"
+        + _DRAWN_WITH
+        + rb")(?=[\t\n\f\r />=])|"
         + _TELLING
         + rb")"
         + _ATTRIBUTE
         + rb"|"
         + _HERE
-        + rb")"
+        + rb"|"
+        + _DRAWN_WITH
+        + rb'="[^"/\\&:]*+"|style="'
+        + _STYLE_VALUE
+        + rb'")'
     )
     + rb"[\t\n\f\r /]*+>"
 )
@@ -189,34 +207,42 @@ _OWN_SCRIPT = rb"[sS][cC][rR][iI][pP][tT]" + _HARMLESS + rb" src=" + _THERE + _H
 _ISLAND = rb'[sS][cC][rR][iI][pP][tT] type="application/(?:ld\+json|json)">' + _END_SCRIPT
 _QUIET = _OWN_LINK + rb"|" + _OWN_SCRIPT + rb"|" + _ISLAND
 
-FAST = re.compile(
-    _many(
-        rb"[^<]*+<(?:"
-        + _FAST_END
-        + rb"|"
-        + _FAST_SHORT
-        + rb"|"
-        + _FAST_TAG
-        + rb"|"
-        + _ICON
-        + rb"|"
-        + _OPTIONS
-        + rb"|"
-        + _QUIET
-        + rb"|"
-        + _COMMENT
-        + rb"|!(?!--)[^>]*+>|"
-        + _LITERAL
-        + rb"|"
-        + _BOGUS_END
-        + rb"|"
-        + _PI
-        + rb")"
+
+def _eater(quiet: bytes) -> re.Pattern[bytes]:
+    return re.compile(
+        _many(
+            rb"[^<]*+<(?:"
+            + _FAST_END
+            + rb"|"
+            + _FAST_SHORT
+            + rb"|"
+            + _FAST_TAG
+            + rb"|"
+            + _ICON
+            + rb"|"
+            + _OPTIONS
+            + rb"|"
+            + quiet
+            + rb"|"
+            + _COMMENT
+            + rb"|!(?!--)[^>]*+>|"
+            + _LITERAL
+            + rb"|"
+            + _BOGUS_END
+            + rb"|"
+            + _PI
+            + rb")"
+        )
+        + rb"[^<]*+"
+        + _TAG
     )
-    + rb"[^<]*+"
-    + _TAG
-)
+
+
+FAST = _eater(_QUIET)
 """Eats everything that can't matter in the body of a page; then gives the tag that stopped it, if it is whole."""
+
+FIRST = _eater(_OWN_LINK + rb"|" + _ISLAND)
+"""The same until the first script has come by, at which it stops."""
 
 CAREFUL = re.compile(
     _many(
@@ -243,7 +269,11 @@ _IN_HEAD = (
     + _any_case("title script style")
     + rb">"
 )
-_STYLE = rb"[sS][tT][yY][lL][eE]>[^<]*+</[sS][tT][yY][lL][eE]>|/[hH][eE][aA][dD]>"
+_STYLE = (
+    rb"[sS][tT][yY][lL][eE]>"
+    + _many(rb"[^</\\hH]++|/(?![/\t])|[hH](?![tT\t])")
+    + rb"</[sS][tT][yY][lL][eE]>|/[hH][eE][aA][dD]>"
+)
 
 
 def _only(items: bytes) -> re.Pattern[bytes]:
@@ -259,12 +289,17 @@ HEAD = _only(_IN_HEAD)
 LATE_HEAD = _only(_IN_HEAD + rb"|" + _QUIET + rb"|" + _STYLE)
 """The same once the head has its place of ours: eats the site's own links, scripts, styles and data too."""
 
+FIRST_HEAD = _only(_IN_HEAD + rb"|" + _OWN_LINK + rb"|" + _ISLAND + rb"|" + _STYLE)
+"""The same until the first script has come by, at which it stops."""
+
 Eat = Callable[[bytes | bytearray, int], re.Match[bytes]]
 fast = cast(Eat, FAST.match)
 careful = cast(Eat, CAREFUL.match)
 preamble = cast(Eat, PREAMBLE.match)
 head = cast(Eat, HEAD.match)
 late_head = cast(Eat, LATE_HEAD.match)
+first_head = cast(Eat, FIRST_HEAD.match)
+first = cast(Eat, FIRST.match)
 # They always match, if only nothing.
 
 MARKUP = re.compile(rb"<(?:" + _COMMENT + rb"|!(?!--)[^>]*+>|" + _BOGUS_END + rb"|" + _PI + rb")")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from binascii import Error, a2b_base64
+from collections.abc import Iterator
+from html import unescape
 from html.entities import html5
 from typing import NamedTuple
 from unicodedata import normalize
@@ -22,6 +24,8 @@ _SPECIAL = frozenset({"http", "https", "ws", "wss", "ftp"})
 _SIMPLE = re.compile(r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)+)((?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*+)*+/?)(?=[?#]|\Z)")
 _INVISIBLE = "\xad\u034f\u180b\u180c\u180d\u180f\u200b\u200c\u200d\u2060\u2064\ufeff"
 _IGNORED_IN_HOSTS = dict.fromkeys([*map(ord, _INVISIBLE), *range(0xFE00, 0xFE10)])
+_PORT = re.compile(r":[0-9]*\Z")
+_NUMBER = re.compile(r"&#0*([0-9]{1,7})([0-9]*)")
 _REFERENCE = re.compile(r"&(#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|[A-Za-z][A-Za-z0-9]*;?)")
 _WINDOWS_1252 = {
     0x80 + offset: char
@@ -72,6 +76,11 @@ def unescape_attribute(text: str) -> str:
     return _REFERENCE.sub(resolve, text)
 
 
+def unescape_text(text: str) -> str:
+    """Resolve the character references of text (HTML Standard 13.2.5.72), however many digits a number has."""
+    return unescape(_NUMBER.sub(lambda found: "&#9999999" if found[2] else f"&#{found[1]}", text))
+
+
 def plain_host(host: str) -> str:
     """The host as it is compared: percent-decoded, mapped as UTS 46 does, lower-case ASCII, no trailing dots."""
     if "%" in host:
@@ -87,6 +96,18 @@ def _punycode(label: str) -> str:
     if label.isascii():
         return label
     return "xn--" + label.encode("punycode").decode("ascii")
+
+
+def without_port(authority: str) -> str:
+    """The host of a `Host` header or of a URL's authority (RFC 9110 section 7.2)."""
+    return _PORT.sub("", authority)
+
+
+def parents(host: str) -> Iterator[str]:
+    """The host and its parent domains, the longest first."""
+    while host:
+        yield host
+        host = host.partition(".")[2]
 
 
 def plain_path(path: str) -> str:
@@ -123,8 +144,7 @@ def target(url: str, base: Target | None = None) -> Target | None:
             return base and Target(base.host, plain_path(_join(base.path, url)))
         rest = url[slashes:]
     authority = re.match(r"[^/\\?#]*", rest)[0]  # type: ignore[index]
-    host = re.sub(r":[0-9]*\Z", "", authority.rpartition("@")[2])
-    host = plain_host(host)
+    host = plain_host(without_port(authority.rpartition("@")[2]))
     if not host:
         return None
     rest = rest[len(authority) :]
@@ -180,9 +200,9 @@ def candidates(srcset: str) -> list[str]:
             urls.append(url.rstrip(","))
             continue
         urls.append(url)
-        depth = 0
-        while at < end and (depth or srcset[at] != ","):
-            depth += (srcset[at] == "(") - (srcset[at] == ")" and depth > 0)
+        within = False  # parentheses do not nest: the first ")" ends them
+        while at < end and (within or srcset[at] != ","):
+            within = srcset[at] == "(" or (within and srcset[at] != ")")
             at += 1
 
 

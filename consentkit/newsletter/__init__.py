@@ -13,7 +13,7 @@ from consentkit.newsletter.newsletter import (
     RequestGone,
     TextChanged,
 )
-from consentkit.newsletter.outbox import Outbox
+from consentkit.newsletter.outbox import Outbox, Parcel
 from consentkit.newsletter.paper import Paper, TokenTooOld
 from consentkit.newsletter.people import agrees_to_measuring, has_digest, hold_people, is_kept
 from consentkit.newsletter.readers import LANGUAGE, Aim, Reader, Readers
@@ -34,6 +34,7 @@ __all__ = [
     "Newsletter",
     "Outbox",
     "Paper",
+    "Parcel",
     "ParentFirst",
     "Profile",
     "Reader",

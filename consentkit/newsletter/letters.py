@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import logging
-import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.utils import parseaddr
@@ -15,35 +14,20 @@ from typing import Any
 from sqlalchemy import select
 
 from consentkit.afgemeld import Afgemeld, Links, headers, unreachable, widest
-from consentkit.errors import ConsentKitError
 from consentkit.mail import Message
 from consentkit.newsletter import people
 from consentkit.newsletter.newsletter import Newsletter
 from consentkit.newsletter.outbox import Parcel
 from consentkit.newsletter.paper import Paper
+from consentkit.newsletter.posting import post_json
 from consentkit.newsletter.tables import subscribers
 from consentkit.store import Store
 from consentkit.tokens import Use
 
 log = logging.getLogger("consentkit.newsletter")
 
-WEBHOOK_SECONDS = 15
 _TO_READERS = ("welcome", "already")
 """These tell somebody that they are on a list, so who left it meanwhile doesn't get them."""
-
-
-class _Straight(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the POST would become a GET that tells nothing, and be taken for done."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(_Straight)
-
-
-class PartnerUnreachable(ConsentKitError):
-    """A partner could not be told that somebody withdrew; it is tried again."""
 
 
 class Letters:
@@ -180,10 +164,4 @@ class Letters:
         told = {"event": "withdrawn", "partner": parcel.payload["partner"], "address": parcel.payload["address"]}
         body = json.dumps({**told, "id": parcel.id}, ensure_ascii=False).encode()
         signature = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
-        sent = {"Content-Type": "application/json", "X-Consentkit-Signature": f"sha256={signature}"}
-        request = urllib.request.Request(url, body, sent)  # noqa: S310  # https, or this machine: the configuration takes no other
-        try:
-            with _opener.open(request, timeout=WEBHOOK_SECONDS):
-                return
-        except (OSError, ValueError) as error:
-            raise PartnerUnreachable(f"a partner's webhook failed ({type(error).__name__})") from None
+        post_json(url, body, {"X-Consentkit-Signature": f"sha256={signature}"})

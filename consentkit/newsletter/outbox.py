@@ -40,6 +40,9 @@ LATE_AFTER: Final = 4
 
 IDLE_SECONDS: Final = 20.0
 
+CALLS: Final = ("webhook", "withdrawal")
+"""What is no mail: a partner of a list, or a service that a visitor had granted, is told of a withdrawal."""
+
 PURGE: Final = "purge"
 EVERY: Final = timedelta(days=1)
 _FOR_EVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -67,7 +70,7 @@ class Outbox:
     Args:
         store: the database. mailer: sends one message.
         write: makes the message of a row; None where there is nothing left to say (the person is gone).
-        call: carries out a row of kind `webhook`.
+        call: carries out a row of one of the kinds `CALLS`.
         purge: erases what is over its period; idempotent. Called once a day, in one of all processes.
         clock: tells the time, aware.
     """
@@ -193,11 +196,13 @@ class Outbox:
         if found is None:
             return []
         with self._store.begin() as connection:
-            connection.execute(delete(outbox).where(outbox.c.until < now))
+            stale = connection.execute(delete(outbox).where(outbox.c.until < now)).rowcount
             due = select(outbox).where(outbox.c.due_at <= now).order_by(outbox.c.due_at).limit(AT_ONCE)
             rows = connection.execute(due.with_for_update(skip_locked=True)).all()
             held = update(outbox).where(outbox.c.id.in_([row.id for row in rows]))
             connection.execute(held.values(due_at=now + HELD, tries=outbox.c.tries + 1))
+        if stale:
+            log.error("%d service mails and calls waited too long, and are given up", stale)
         return [
             Parcel(row.id, row.kind, row.site, row.subscriber_id, json.loads(row.payload), row.tries + 1)
             for row in rows
@@ -207,7 +212,7 @@ class Outbox:
         try:
             if parcel.kind == PURGE:
                 await asyncio.to_thread(self._purge)
-            elif parcel.kind == "webhook":
+            elif parcel.kind in CALLS:
                 await asyncio.to_thread(self._call, parcel)
             else:
                 message = await asyncio.to_thread(self._write, parcel)
@@ -241,7 +246,9 @@ class Outbox:
 
 
 def _named(parcel: Parcel) -> str:
-    return "the daily purge" if parcel.kind == PURGE else f"a {parcel.kind} mail"
+    if parcel.kind == PURGE:
+        return "the daily purge"
+    return f"a {parcel.kind} call" if parcel.kind in CALLS else f"a {parcel.kind} mail"
 
 
 def _is_final(error: MailRefused) -> bool:

@@ -6,6 +6,7 @@ whose encoding contains ASCII, and holds marks that are filled per request:
 - `@@ROOT@@`: what stands before a path of this site (the root path, or `//host` and the root path);
 - `@@TOKEN@@`: the notice token; `@@NEXT@@`: the page's own path, escaped;
 - `@@NONCE@@`: ` nonce="…"` or nothing;
+- `@@GRANTED@@`: the granted purposes, separated by spaces; `@@DECIDED@@`: ` data-decided` where the visitor answered;
 - `@@WAKE@@`: how the script may wake a script: `here`; `policy` where Trusted Types are required and allow a policy
   called `consentkit`; `reload` where they don't; `form` where the page may not fetch, so that forms go their plain way.
 
@@ -27,7 +28,9 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from consentkit import assets
-from consentkit.choice import Policy, Purpose, State, Status
+from consentkit.choice import Policy, Purpose, State, Status, signals
+from consentkit.choice.imported import OLD_COOKIES
+from consentkit.render.late import Hosts
 from consentkit.render.markup import (
     bare,
     compact,
@@ -43,10 +46,15 @@ from consentkit.render.markup import (
     words,
 )
 from consentkit.render.texts import Texts, languages, load_texts
-from consentkit.service import NECESSARY, Item, Service, Text
+from consentkit.service import BOT_CHECKS, NECESSARY, Item, Service, Text
 from consentkit.theme import Theme
 
 _CACHE_ENTRIES = 1024
+_MEDIA_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+}
 
 
 # -- the site -------------------------------------------------------------------------------------------------------
@@ -56,6 +64,7 @@ _CACHE_ENTRIES = 1024
 class SiteView:
     """What the renderer knows of a site.
 
+    `hosts` are those that the guard in the browser holds back. `url_passthrough` lets Google put identifiers in links.
     `texts` holds the owner's own `title` and `intro` of the first layer per language. `cookie` is the name of the
     choice cookie, `version` the release of consentkit.
     """
@@ -71,6 +80,8 @@ class SiteView:
     email: str = ""
     theme: Theme = field(default_factory=Theme)
     mode: Literal["private", "shared"] = "private"
+    url_passthrough: bool = False
+    hosts: Hosts = field(default_factory=Hosts)
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     cookie: str = "consentkit"
     version: str = ""
@@ -121,13 +132,43 @@ class Renderer:
         folder = assets.directory("static")
         theme = view.theme.css()
         scripts = ("consentkit-shared.js", "consentkit.js") if view.mode == "shared" else ("consentkit.js",)
-        script = "".join(strip_script((folder / name).read_text("utf-8")) for name in scripts)
+        parts = [strip_script((folder / name).read_text("utf-8")) for name in scripts]
+        script = "".join(parts)
         self.css_text = theme + strip_style((folder / "consentkit.css").read_text("utf-8"))
         self.pages_css_text = theme + strip_style((folder / "consentkit-pages.css").read_text("utf-8"))
         self._css = hashed_asset("consentkit", "css", self.css_text)
         self._pages_css = hashed_asset("consentkit-pages", "css", self.pages_css_text)
         self._js = hashed_asset("consentkit", "js", script)
-        self._placeholders: dict[tuple[str, str, bool], str] = {}
+        hand_in = strip_script((folder / "consentkit-import.js").read_text("utf-8"))
+        parts.insert(-1, hand_in.replace("@@OLD@@", " ".join(OLD_COOKIES)))
+        self._import_js = hashed_asset("consentkit-import", "js", "".join(parts))
+        self._embed_js = hashed_asset(
+            "consentkit-embed", "js", strip_script((folder / "consentkit-embed.js").read_text("utf-8"))
+        )
+        self._signals_js = self._make_signals()
+        self._others = hashed_asset("consentkit-hosts", "json", _plain_json(view.hosts.far))
+        self._guard_js = self._make_guard()
+        self._placeholders: dict[tuple[str, str | None, bool, bool], str] = {}
+
+    def _make_signals(self) -> tuple[str, bytes] | None:
+        """The script that tells the vendors, with what they are told in it; None where no service has an interface."""
+        told = signals(self.view.policy)
+        if not told:
+            return None
+        mapping = json.dumps({"vendors": told, "passthrough": self.view.url_passthrough}, separators=(",", ":"))
+        folder = assets.directory("static")
+        names = ("consentkit-shared.js", "consentkit-signals.js")[self.view.mode != "shared" :]
+        script = "".join(strip_script((folder / name).read_text("utf-8")) for name in names)
+        return hashed_asset("consentkit-signals", "js", script.replace("'@@SIGNALS@@'", mapping))
+
+    def _make_guard(self) -> tuple[str, bytes]:
+        """The script that holds back what other scripts insert and fetch, with the hosts it must know at once."""
+        hosts = self.view.hosts
+        told = _plain_json({"registry": hosts.near, "strict": hosts.strict, "others": self._others[0]})
+        folder = assets.directory("static")
+        names = ("consentkit-shared.js", "consentkit-guard.js")[self.view.mode != "shared" :]
+        script = "".join(strip_script((folder / name).read_text("utf-8")) for name in names)
+        return hashed_asset("consentkit-guard", "js", script.replace("'@@GUARD@@'", told))
 
     # -- assets --
 
@@ -141,10 +182,24 @@ class Renderer:
 
     def asset(self, name: str) -> tuple[bytes, str] | None:
         """The bytes and the media type of an asset by its content-hashed name."""
-        for known, body in (self._css, self._pages_css, self._js):
+        for known, body in self._assets:
             if known == name:
-                return body, "text/css; charset=utf-8" if name.endswith(".css") else "text/javascript; charset=utf-8"
+                return body, _MEDIA_TYPES[name.rpartition(".")[2]]
         return None
+
+    @property
+    def _assets(self) -> list[tuple[str, bytes]]:
+        made = (
+            self._css,
+            self._pages_css,
+            self._js,
+            self._import_js,
+            self._embed_js,
+            self._signals_js,
+            self._guard_js,
+            self._others,
+        )
+        return [one for one in made if one is not None]
 
     @cached_property
     def ui_build(self) -> str:
@@ -155,7 +210,7 @@ class Renderer:
             body = path.read_bytes()
             digest.update(f"{path.relative_to(templates).as_posix()}\0{len(body)}\0".encode())
             digest.update(body)
-        for name, body in (self._css, self._pages_css, self._js):
+        for name, body in self._assets:
             digest.update(f"{name}\0{len(body)}\0".encode())
             digest.update(body)
         return digest.hexdigest()
@@ -194,19 +249,66 @@ class Renderer:
 
     # -- what goes into other people's pages --
 
-    def head(self, *, banner: bool = True) -> str:
-        """The script for the head of a page, and where the page shows the banner also its stylesheet."""
-        return self._insert("head.html", banner=banner, css=self._css[0], js=self._js[0], view=self.view)
+    def head(self, *, banner: bool = True, importing: bool = False) -> str:
+        """The script for the head of a page, and where the page shows the banner also its stylesheet.
 
-    def banner(self, lang: str | None) -> str:
-        """The banner: one section, a form that works by itself."""
-        return self._banners[self.language(lang)]
+        Args:
+            importing: the script that also hands in what an earlier consent tool kept.
+        """
+        js = self._import_js if importing else self._js
+        return self._insert("head.html", banner=banner, css=self._css[0], js=js[0], view=self.view)
+
+    def signals(self) -> str:
+        """The script that tells the vendors what was decided, for before anything of theirs; may be empty."""
+        if self._signals_js is None:
+            return ""
+        return self._insert(
+            "signals.html",
+            js=self._signals_js[0],
+            view=self.view,
+            policy=self.view.policy,
+            shared=self.view.mode == "shared",
+            fingerprints=self._fingerprints,
+        )
+
+    def guard(self, *, asks: bool) -> str:
+        """The script that holds back what scripts insert and fetch; it must run before any other of the page.
+
+        Args:
+            asks: the page shows the question, so that what is held back waits for the answer.
+        """
+        return self._insert(
+            "guard.html",
+            js=self._guard_js[0],
+            view=self.view,
+            policy=self.view.policy,
+            shared=self.view.mode == "shared",
+            fingerprints=self._fingerprints,
+            asks=asks,
+        )
+
+    @cached_property
+    def _fingerprints(self) -> str:
+        """What a script needs to read the choice from the cookie."""
+        return " ".join(
+            f"{purpose.id}={purpose.fingerprint.hex()}{'+' if purpose.kind == 'opt_out' else ''}"
+            for purpose in self.view.policy.purposes
+        )
+
+    def banner(self, lang: str | None, *, settled: frozenset[str] = frozenset()) -> str:
+        """The banner: one section, a form that works by itself.
+
+        Args:
+            settled: the purposes that it leaves out.
+        """
+        spoken = self.language(lang)
+        return self._banner(spoken, settled) if settled else self._banners[spoken]
 
     @cached_property
     def _banners(self) -> Mapping[str, str]:
         return {lang: self._banner(lang) for lang in dict.fromkeys(map(self.language, self.view.languages))}
 
-    def _banner(self, lang: str) -> str:
+    def _banner(self, lang: str, settled: frozenset[str] = frozenset()) -> str:
         view, texts = self.view, self._texts[lang]
         own = view.texts.get(lang, {})
         opt_outs = [purpose for purpose in view.policy.purposes if purpose.kind == "opt_out"]
@@ -218,12 +320,9 @@ class Renderer:
             shared=view.mode == "shared",
             title=one_line(own.get("title") or texts("banner.title")),
             intro=one_line(own.get("intro") or texts("banner.intro")),
-            asked=self._purposes(view.policy.asked, lang),
+            asked=self._purposes([one for one in view.policy.asked if one.id not in settled], lang),
             exempt=texts.join(self._say(purpose.title, lang) for purpose in opt_outs),
-            fingerprints=" ".join(
-                f"{purpose.id}={purpose.fingerprint.hex()}{'+' if purpose.kind == 'opt_out' else ''}"
-                for purpose in view.policy.purposes
-            ),
+            fingerprints=self._fingerprints,
             privacy=safe_link(view.privacy_statement),
             privacy_local=view.privacy_statement.startswith("/"),
         )
@@ -252,33 +351,53 @@ class Renderer:
             form=form,
         )
 
-    def placeholder(self, lang: str | None, service: Service, answerable: bool) -> str:
+    def placeholder(self, lang: str | None, service: Service | None, answerable: bool, *, own: bool = True) -> str:
         """A document for the `srcdoc` of a frame that is held back: who it is from, and how to let it in.
 
         Args:
-            service: whose content it is. answerable: the site names it, so that consent can be given.
+            service: whose content it is, as far as known. answerable: the site names it, so that consent can be given.
+            own: that service is a choice of its own and all that is needed. Else more must be agreed to than one
+                click may give, and it leads to the settings.
         """
         spoken = self.language(lang)
-        key = (spoken, service.id, answerable)
+        own = own and answerable and service is not None and service.purpose_id == service.id
+        key = (spoken, service.id if service else None, answerable, own)
         found = self._placeholders.get(key)
         if found is None:
-            texts = self._texts[spoken]
-            title = texts("embed.title", service=service.title) if answerable else texts("embed.closed_title")
-            found = self._insert(
-                "placeholder.html",
-                t=texts,
-                view=self.view,
-                service=service,
-                answerable=answerable,
-                shared=self.view.mode == "shared",
-                title=one_line(title),
-                purpose=bare(self._say(service.purpose, spoken)),
-                pages_css=self._pages_css[0],
-            )
+            found = self._placeholder(spoken, service, answerable, own=own)
             if len(self._placeholders) >= _CACHE_ENTRIES:
                 self._placeholders.clear()
             self._placeholders[key] = found
         return found
+
+    def _placeholder(self, lang: str, service: Service | None, answerable: bool, *, own: bool) -> str:
+        texts = self._texts[lang]
+        named = answerable and service is not None
+        title = texts("embed.title", service=service.title) if named and service else texts("embed.closed_title")
+        return self._insert(
+            "placeholder.html",
+            t=texts,
+            view=self.view,
+            service=service,
+            answerable=answerable,
+            own=own,
+            shared=self.view.mode == "shared",
+            guards_form=service is not None and service.id in BOT_CHECKS,
+            title=one_line(title),
+            purpose=bare(self._say(service.purpose, lang)) if service else "",
+            pages_css=self._pages_css[0],
+            embed_js=self._embed_js[0],
+        )
+
+    def place(self, lang: str | None, service: Service, needs: Iterable[str], document: str) -> str:
+        """A frame that stands before what a script of `service` would have filled.
+
+        Args:
+            needs: the purposes that take it away again. document: its placeholder.
+        """
+        title = self.texts(lang)("embed.title", service=service.title)
+        inside = Markup(escape(document))  # noqa: S704  escaped, with its marks as they are
+        return self._insert("place.html", title=one_line(title), needs=" ".join(sorted(needs)), document=inside)
 
     def _insert(self, name: str, **values: Any) -> str:
         return to_ascii(compact(self._jinja.get_template(name).render(**values)))
@@ -370,11 +489,21 @@ class Renderer:
             "necessary": self._services(policy.necessary, lang),
         }
 
-    def _cookies(self, texts: Texts, *, root: str, since: date, state: State | None = None) -> Mapping[str, Any]:
+    def _cookies(
+        self,
+        texts: Texts,
+        *,
+        root: str,
+        since: date,
+        state: State | None = None,
+        seen: Sequence[object] | None = None,
+        away: bool = False,
+    ) -> Mapping[str, Any]:
         """The cookie statement, from the registry that gates.
 
         Args:
             since: the day from which this version holds. state: not used; every visitor reads the same.
+            seen: for the owner only, what was seen and is not declared. away: that could not be read.
         """
         del root, state
         lang, policy = texts.lang, self.view.policy
@@ -392,6 +521,8 @@ class Renderer:
             "columns": [texts(f"cookies.column_{name}") for name in names],
             "version": policy.fingerprint[:12],
             "mailto": quote(self.view.email, safe="@"),
+            "seen": seen,
+            "away": away,
         }
 
     def _message(
@@ -575,6 +706,26 @@ class Renderer:
             "version": view.version,
         }
 
+    def imported_body(self, lang: str | None, tool: str) -> dict[str, Any]:
+        """What stands for the question where a grant was taken over from another consent tool: that nobody knows it.
+
+        Args:
+            tool: whose cookie it was.
+        """
+        spoken = self.language(lang)
+        view = self.view
+        return {
+            "kind": "imported",
+            "tool": tool,
+            "site": view.name,
+            "language": spoken,
+            "controller": {"name": view.controller, "address": view.address, "email": view.email},
+            "policy": view.policy.fingerprint,
+            "texts": [load_texts(spoken)("message.notice_imported", tool=tool)],
+            "ui_build": self.ui_build,
+            "version": view.version,
+        }
+
     def _declared(self, service: Service, lang: str) -> dict[str, Any]:
         return {
             "id": service.id,
@@ -604,6 +755,10 @@ class Renderer:
         in the database can do nothing but look wrong.
         """
         lang = body["language"] if body["language"] in languages() else self.view.languages[0]
+        if body.get("kind") == "imported":
+            template = self._jinja.get_template("notice_imported.html")
+            own_css = Markup(_NOTICE_CSS)  # noqa: S704  a constant
+            return template.render(t=load_texts(lang), body=body, own_css=own_css).encode()
         if body.get("kind") == "newsletter":
             form = f'<!DOCTYPE html><html lang="{escape(lang)}"><meta charset="utf-8"><title>{escape(lang)}</title>'
             shown = self._jinja.get_template("notice_newsletter.html").render(
@@ -634,6 +789,10 @@ _NOTICE_CSS = (
     "iframe{width:100%;height:44rem;border:1px solid}dl div{display:flex;gap:1rem;flex-wrap:wrap}dt{font-weight:600}"
     "dd{margin:0;overflow-wrap:anywhere}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
 )
+
+
+def _plain_json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _style_text(css: str) -> str:

@@ -30,6 +30,7 @@ class OwnCookieText:
 
     purpose: str
     exempt: str
+    once: str
 
 
 class Texts:
@@ -68,7 +69,7 @@ class Texts:
     @property
     def own_cookie(self) -> OwnCookieText:
         """The words for consentkit's own cookie."""
-        return OwnCookieText(self("own_cookie.purpose"), self("own_cookie.exempt"))
+        return OwnCookieText(self("own_cookie.purpose"), self("own_cookie.exempt"), self("own_cookie.once"))
 
     def error(self, reason: str) -> str:
         """The sentence for a reason of `ChoiceRefused`; one that is not known gives the most general."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from consentkit.choice import State, signal
@@ -68,6 +68,17 @@ class Consent:
         except Exception:
             log.exception("a visitor's choice could not be read: taken as no consent")
             return _DENIED
+
+    def load_once(self, page: str, now: datetime) -> bool:
+        """Add what was let in for this one load of `page`; whether there was anything."""
+        found = None
+        try:
+            if self.flow is not None:
+                found = self.flow.once(self.visitor, self._headers.get(b"cookie", b""), page=page, now=now)
+        except Exception:
+            log.exception("what was let in once could not be read: it stays out")
+        self._found = found or self._found
+        return found is not None
 
     @property
     def state(self) -> State:

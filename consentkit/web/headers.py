@@ -134,30 +134,32 @@ def plain_condition(condition: bytes) -> bytes:
     return _ENTITY_TAG.sub(plain, condition)
 
 
-def content_policy(values: Iterable[bytes]) -> tuple[str | None, Wake]:
+def content_policy(values: Iterable[bytes], metas: Iterable[str] = ()) -> tuple[str | None, Wake]:
     """The nonce in the app's Content-Security-Policy, and how a gated inline script may be woken under it.
 
     Under `require-trusted-types-for 'script'` text may become a script only through a Trusted Types policy; ours
     is called `consentkit` and can be made where `trusted-types` is absent, names it, or has `*` (in every header).
     Where `connect-src` leaves out the own origin the script may not fetch: then forms go their plain way.
+
+    Args:
+        values: of the header. metas: the contents of `<meta>` elements, each one policy (HTML Standard 4.2.5.3).
     """
     nonce: str | None = None
     required, allowed, fetches = False, True, True
-    for value in values:
-        for policy in value.decode("latin-1").split(","):
-            directives: dict[str, str] = {}
-            for directive in policy.split(";"):
-                name, *words = directive.split(maxsplit=1) or [""]
-                directives.setdefault(name.lower(), "".join(words))  # the first of a name holds (CSP3 section 2.2.1)
-            for name in ("script-src-elem", "script-src", "default-src", "style-src-elem", "style-src"):
-                found = _NONCE.search(directives.get(name, ""))
-                nonce = nonce or (found[1] if found else None)
-            required = required or "'script'" in directives.get("require-trusted-types-for", "").lower().split()
-            sources = directives.get("connect-src", directives.get("default-src"))
-            fetches = fetches and (sources is None or not _SAME_ORIGIN.isdisjoint(sources.lower().split()))
-            if "trusted-types" in directives:
-                names = directives["trusted-types"].split()
-                allowed = allowed and ("consentkit" in names or "*" in names)
+    for policy in (*(one for value in values for one in value.decode("latin-1").split(",")), *metas):
+        directives: dict[str, str] = {}
+        for directive in policy.split(";"):
+            name, *words = directive.split(maxsplit=1) or [""]
+            directives.setdefault(name.lower(), "".join(words))  # the first of a name holds (CSP3 section 2.2.1)
+        for name in ("script-src-elem", "script-src", "default-src", "style-src-elem", "style-src"):
+            found = _NONCE.search(directives.get(name, ""))
+            nonce = nonce or (found[1] if found else None)
+        required = required or "'script'" in directives.get("require-trusted-types-for", "").lower().split()
+        sources = directives.get("connect-src", directives.get("default-src"))
+        fetches = fetches and (sources is None or not _SAME_ORIGIN.isdisjoint(sources.lower().split()))
+        if "trusted-types" in directives:
+            names = directives["trusted-types"].split()
+            allowed = allowed and ("consentkit" in names or "*" in names)
     if not fetches:
         return nonce, "form"
     return nonce, "here" if not required else "policy" if allowed else "reload"

@@ -13,11 +13,12 @@ from functools import lru_cache
 from itertools import product
 
 from consentkit.choice import State, Status
-from consentkit.gate import UNANSWERABLE, Hold, Slot
+from consentkit.gate import UNANSWERABLE, Hold, Needs, Slot
 from consentkit.render import Renderer
 from consentkit.web.flow import View
 
 _SENTINEL = re.compile(rb"@@([A-Z]+)@@")
+_MOST_FRAMES = 1024
 Values = Mapping[bytes, bytes]
 
 
@@ -28,6 +29,7 @@ class Piece:
     parts: tuple[bytes, ...]
     places: tuple[tuple[int, bytes], ...]
     tokens: bool
+    states: bool
 
     @classmethod
     def cut(cls, rendered: str) -> Piece:
@@ -38,7 +40,8 @@ class Piece:
         """
         parts = tuple(_SENTINEL.split(rendered.encode("ascii")))
         places = tuple((at, parts[at]) for at in range(1, len(parts), 2))
-        return cls(parts, places, any(name == b"TOKEN" for _, name in places))
+        names = {name for _, name in places}
+        return cls(parts, places, b"TOKEN" in names, not names.isdisjoint((b"GRANTED", b"DECIDED")))
 
     def fill(self, values: Values) -> bytes:
         """The HTML with its places filled."""
@@ -67,6 +70,13 @@ def _values(root: str, path: str, nonce: str | None, wake: str, *, framed: bool)
     return {name: value.encode("ascii", "xmlcharrefreplace") for name, value in values.items()}
 
 
+@lru_cache(maxsize=256)
+def _standing(granted: frozenset[str], *, decided: bool) -> Values:
+    """What the places get that say where a visitor stands."""
+    names = html.escape(" ".join(sorted(granted))).encode("ascii", "xmlcharrefreplace")
+    return {b"GRANTED": names, b"DECIDED": b" data-decided" if decided else b""}
+
+
 class Inserts:
     """Fills the slots of one site's pages.
 
@@ -75,6 +85,7 @@ class Inserts:
         notice_token: a fresh signed token for the notice in a language (private mode).
         script_deletes: whether a visitor who granted this needs the script, because a granted service keeps
             something that only a script can delete.
+        old: whether answers to an earlier consent tool are taken over.
     """
 
     def __init__(
@@ -85,15 +96,24 @@ class Inserts:
         shared: bool,
         notice_token: Callable[[str], str],
         script_deletes: Callable[[frozenset[str]], bool],
+        old: bool = False,
     ) -> None:
         self._renderer = renderer
         self._languages = languages
         self._shared = shared
+        self._old = old
         self._notice_token = notice_token
         self._script_deletes = lru_cache(maxsize=256)(script_deletes)
-        self._frames: dict[tuple[str, bool, str], Piece] = {}
-        self._head = {banner: Piece.cut(renderer.head(banner=banner)) for banner in (False, True)}
+        guards: dict[bool | None, str] = {None: "", **{asks: renderer.guard(asks=asks) for asks in (False, True)}}
+        self._early = {asks: Piece.cut(renderer.signals() + guard) for asks, guard in guards.items()}
+        self._purposes = frozenset(purpose.id for purpose in renderer.view.policy.purposes)
+        self._frames: dict[tuple[str, str | None, Needs, str], Piece] = {}
+        self._head = {
+            (banner, importing): Piece.cut(renderer.head(banner=banner, importing=importing))
+            for banner, importing in product((False, True), repeat=2)
+        }
         self._banner = {lang: Piece.cut(renderer.banner(lang)) for lang in languages}
+        self._parts: dict[tuple[str, frozenset[str]], Piece] = {}
         kinds = product(languages, (False, True), (False, True), (False, True), (None, "gpc", "dnt"))
         self._footer = {
             (lang, granted, asks, own, signal): Piece.cut(
@@ -120,38 +140,64 @@ class Inserts:
             if slot.kind == "banner" and not asks:
                 return b""
             lang = self.language(slot.lang)
-            piece = self._piece(slot, lang, state, asks=asks)
+            piece = self._piece(slot, lang, state, asks=asks, scripted=view.importing)
             if piece is None:
                 return b""
             root = f"//{view.host}{view.root_path}" if slot.based else view.root_path
-            values = _values(root, path, view.nonce, view.wake, framed=slot.kind == "frame")
+            values = _values(root, path, view.nonce, view.wake, framed=slot.kind in ("frame", "place"))
             if piece.tokens:
                 token = b"" if self._shared else self._notice_token(lang).encode("ascii")
                 values = {**values, b"TOKEN": token}
+            if piece.states:
+                decided = state.day is not None and state.status is not Status.EXPIRED
+                values = {**values, **_standing(state.granted, decided=decided)}
             return piece.fill(values)
 
         return fill
 
-    def _placeholder(self, hold: Hold | None, lang: str) -> Piece | None:
-        """What stands in for a frame that is held back, escaped for its `srcdoc`; made when first met."""
-        if hold is None or hold.service is None:
-            return None
-        key = (hold.service.id, UNANSWERABLE not in hold.needs, lang)
+    def _placeholder(self, kind: str, hold: Hold, lang: str) -> Piece:
+        """What stands in for a frame that is held back, escaped for its `srcdoc`, or a whole frame of ours before
+        what a script that is held back would have filled; made when first met.
+        """
+        service, needs = hold.service, hold.needs
+        key = (kind, service.id if service else None, needs, lang)
         found = self._frames.get(key)
         if found is None:
-            document = self._renderer.placeholder(lang, hold.service, key[1])
-            found = self._frames[key] = Piece.cut(html.escape(document))
+            own = service is not None and needs == {service.purpose_id}
+            document = self._renderer.placeholder(lang, service, UNANSWERABLE not in needs, own=own)
+            if kind == "frame":
+                document = html.escape(document)
+            elif service is not None:
+                document = self._renderer.place(lang, service, needs, document)
+            if len(self._frames) >= _MOST_FRAMES:
+                self._frames.clear()
+            found = self._frames[key] = Piece.cut(document)
         return found
 
-    def _piece(self, slot: Slot, lang: str, state: State, *, asks: bool) -> Piece | None:
+    def _part(self, lang: str, settled: frozenset[str]) -> Piece:
+        """The banner without what an earlier consent tool's cookie answered; made when first met."""
+        key = (lang, settled)
+        found = self._parts.get(key)
+        if found is None:
+            if len(self._parts) >= _MOST_FRAMES:
+                self._parts.clear()
+            found = self._parts[key] = Piece.cut(self._renderer.banner(lang, settled=settled))
+        return found
+
+    def _piece(self, slot: Slot, lang: str, state: State, *, asks: bool, scripted: bool) -> Piece | None:
         match slot.kind:
-            case "frame":
-                return self._placeholder(slot.hold, lang)
+            case "frame" | "place":
+                return self._placeholder(slot.kind, slot.hold, lang) if slot.hold else None
             case "head":
-                return self._head[asks] if asks or self._script_deletes(state.granted) else None
+                if not (asks or scripted or self._script_deletes(state.granted)):
+                    return None
+                return self._head[asks, scripted or (self._shared and self._old)]
+            case "early":
+                guarded = self._shared or not self._purposes <= state.granted
+                return self._early[asks if guarded else None]
             case "banner":
-                return self._banner[lang]
+                return self._part(lang, state.settled) if state.settled and not self._shared else self._banner[lang]
             case _:
                 active = state.status is Status.GIVEN and not self._shared
                 sent = None if self._shared else state.signal
-                return self._footer[lang, active, asks, slot.own_settings, sent]
+                return self._footer[lang, active, asks or scripted, slot.own_settings, sent]

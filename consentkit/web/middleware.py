@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from consentkit.choice import expiring
-from consentkit.gate import Gate, Rewriter, Slot, fallback
-from consentkit.gate.headers import filter_link, filter_set_cookie
+from consentkit.choice import expiring, once_header
+from consentkit.gate import Gate, Rewriter, Seen, Slot, fallback
+from consentkit.gate.csp import CLOSED_CSP, ENFORCE
+from consentkit.gate.headers import FETCHING, filter_fetches, filter_set_cookie, without_fetches
+from consentkit.gate.urls import without_port
 from consentkit.web.body import Charset, Decoder, Gzip, accepts_gzip, charset_of, decoders, plain, readable
 from consentkit.web.consent import KEY, Consent
 from consentkit.web.flow import NOTHING, Fill, Kit, PageFlow, View
@@ -45,9 +48,11 @@ _GPC = "/.well-known/gpc.json"
 _UNSNIFFED = frozenset({b"", b"*/*", b"unknown/unknown", b"application/unknown"})
 _NEVER_KEPT = frozenset(
     {b"content-length", b"etag", b"last-modified", b"accept-ranges", b"cache-control"}
-    | {b"set-cookie", b"link", b"refresh", b"content-md5", b"digest", b"repr-digest", b"content-digest"}
+    | {b"set-cookie", b"content-md5", b"digest", b"repr-digest", b"content-digest"}
 )
 _URL = re.compile(rb"[A-Za-z0-9/%:@!$&()*+,;=~._?-]*")
+_DRAWINGS = (b"image/svg+xml", b"text/xml", b"application/xml")
+"""Documents of their own that no gate reads: where the browser is to enforce, they load from the own origin only."""
 _CONDITIONS = frozenset({b"accept-encoding", b"if-none-match", b"if-modified-since"})
 
 
@@ -63,6 +68,11 @@ class ConsentMiddleware:
         self.app = app
         self._kit = kit
         self._flows: dict[bytes, tuple[PageFlow | None, str]] = {}
+
+    @property
+    def kit(self) -> Kit:
+        """The kit that knows the sites."""
+        return self._kit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: HTTP is gated, all else goes straight through."""
@@ -102,7 +112,7 @@ class ConsentMiddleware:
                 if (path.startswith(prefix) and len(path) > len(prefix)) or (flow.gpc and path == _GPC):
                     return None
             response = _Response(scope, send, flow.gate if flow else self._kit.closed, consent, headers)
-            response.prepare()
+            response.prepare(self._kit.now)
             return response
         except Exception:
             log.exception("a request could not be read: its page is gated with nothing granted")
@@ -199,6 +209,12 @@ def _media(content_type: bytes) -> str:
     return "sniff" if media in _UNSNIFFED else ""
 
 
+def _own(named: dict[bytes, bytes]) -> bool:
+    """Whether the app itself keeps this response out of shared caches."""
+    kept = named.get(b"cache-control", b"").lower()
+    return b"private" in kept or b"no-store" in kept
+
+
 class _Response:
     """Stands in for `send` during one request."""
 
@@ -209,6 +225,7 @@ class _Response:
     _sniffing = False
     _translated = False
     _complained = False
+    _once = False  # something was let in for this load only
 
     def __init__(self, scope: Scope, send: Send, gate: Gate, consent: Consent, headers: dict[bytes, bytes]) -> None:
         self.scope = scope
@@ -218,13 +235,19 @@ class _Response:
         self._request = headers
         self._private = consent.flow is None or consent.flow.mode == "private"
 
-    def prepare(self) -> None:
-        """Leave out of the request what would get us a page that can't be read, or none at all."""
+    def prepare(self, now: Callable[[], datetime]) -> None:
+        """Leave out of the request what would get us a page that can't be read, or none at all.
+
+        Args:
+            now: tells the time, aware; asked only of a visitor who lets something in once.
+        """
         headers, scope = self._request, self.scope
         page = _may_be_page(headers)
         if not page and b"if-none-match" not in headers and b"if-match" not in headers:
             return
         safe = scope["method"] in _SAFE
+        if page and self._private and self._consent.visitor.once is not None:
+            self._load_once(now)
         changed: dict[bytes, bytes | None] = {}
         if page:
             changed[b"accept-encoding"] = None
@@ -240,20 +263,31 @@ class _Response:
             kept += [(name, value) for name, value in changed.items() if value is not None]
             self.scope = {**scope, "headers": kept}
 
+    def _load_once(self, now: Callable[[], datetime]) -> None:
+        """Let in what this load alone may use: of a page that is being opened, not fetched, framed or foretold."""
+        headers = self._request
+        if self.scope["method"] == "GET" and as_page(headers) is not False and b"sec-purpose" not in headers:
+            self._once = self._consent.load_once(seen_path(self.scope), now())
+
     @property
     def _document(self) -> bool | None:
         """See `as_page`; what everybody gets can't depend on how one browser asked."""
         return as_page(self._request) if self._private else None
 
     def _tag(self) -> bytes | None:
-        """What this variant's entity tag is marked with; a page that asks is never the same twice and has none."""
+        """What this variant's entity tag is marked with; a page that asks is never the same twice and has none.
+
+        Nor has a page with something that was let in for this load only.
+        """
         flow = self._consent.flow
-        if flow is None:
+        if flow is None or self._once:
             return None
         if flow.mode == "shared":
             return flow.tag(None, document=None)
-        state = self._consent.state
-        return None if state.asks else flow.tag(state, document=self._document, today=self._consent.today())
+        visitor, state = self._consent.visitor, self._consent.state
+        if state.asks or visitor.old:
+            return None
+        return flow.tag(state, document=self._document, today=self._consent.today())
 
     async def send(self, message: Message) -> None:
         """Take one message of the app and pass on what becomes of it."""
@@ -278,6 +312,8 @@ class _Response:
         """Let go of a start whose body never came: what is wrong with that is between the app and its server."""
         if self.held is not None:
             held, self.held = self.held, None
+            if self._sniffing:
+                held = self._passing(held, held["headers"], {name.lower(): value for name, value in held["headers"]})
             await self._send(held)
 
     def _complain(self, what: str) -> None:
@@ -312,11 +348,10 @@ class _Response:
         ):
             if status == 304 and self._translated:
                 headers = page_headers(headers, tag=self._tag(), private=self._private)
-                headers = filter_link(headers, self._gate, self._granted)
-                message = {**message, "headers": headers}
-            if b"set-cookie" in named:
-                message = {**message, "headers": self._cookies(headers, self._consent.state.granted)}
-            return message
+                # What a 304 says again replaces what was stored of that name (RFC 9111 section 3.2): ours goes with it.
+                headers += [header for header in self._policy(headers) if header[0] in named]
+                return self._passing({**message, "headers": headers}, headers, named, self._granted)
+            return self._passing(message, headers, named)
         if media == "sniff":
             self._sniffing = True
             self.held = message
@@ -328,12 +363,55 @@ class _Response:
         """What the page's HTML may be released for; in shared mode nothing, for it is everybody's."""
         return self._consent.state.granted if self._private else NOTHING
 
+    def _passing(
+        self,
+        message: Message,
+        headers: list[Header],
+        named: dict[bytes, bytes],
+        granted: frozenset[str] | None = None,
+    ) -> Message:
+        """The start of what has no page with it: as it came, but for cookies and fetches that nobody agreed to.
+
+        The latter are released for `granted`; without it only where no shared cache may keep the response.
+        """
+        if not FETCHING.isdisjoint(named):
+            if granted is None:
+                granted = self._consent.state.granted if _own(named) else NOTHING
+            headers = self._fetches(headers, named, granted)
+            message = {**message, "headers": headers}
+        if b"set-cookie" in named:
+            headers = self._cookies(headers, self._consent.state.granted)
+            message = {**message, "headers": headers}
+        flow = self._consent.flow
+        if flow is not None and flow.csp is not None and named.get(b"content-type", b"").startswith(_DRAWINGS):
+            message = {**message, "headers": [*headers, (flow.csp.name, CLOSED_CSP)]}
+        return message
+
+    def _fetches(self, headers: list[Header], named: dict[bytes, bytes], granted: frozenset[str]) -> list[Header]:
+        """Without what would make the browser fetch from, or report to, what has no consent."""
+        if FETCHING.isdisjoint(named):
+            return headers
+        try:
+            return filter_fetches(headers, self._gate, granted)
+        except Exception:
+            self._complain("what the headers of a response fetch could not be judged: it is left out")
+            return without_fetches(headers)
+
     def _cookies(self, headers: list[Header], granted: frozenset[str]) -> list[Header]:
         try:
+            self._note_cookies(headers)
             return filter_set_cookie(headers, self._gate, granted)[0]
         except Exception:
             self._complain("the cookies of a response could not be judged: they are left out")
             return [header for header in headers if header[0].lower() != b"set-cookie"]
+
+    def _note_cookies(self, headers: list[Header]) -> None:
+        """Take note of the cookies that the app sets, but for those that it removes."""
+        flow = self._consent.flow
+        for name, value in headers if flow else ():
+            if flow and name.lower() == b"set-cookie" and b"max-age=0" not in value.lower():
+                cookie = value.partition(b";")[0].partition(b"=")[0].strip().decode("latin-1")
+                flow.seen.note("cookie", cookie, route_path(self.scope))
 
     def _begin(self, message: Message, headers: list[Header], named: dict[bytes, bytes], media: str) -> Message | None:
         """Begin a page: what its headers become, and how its body will be read."""
@@ -341,22 +419,26 @@ class _Response:
         codings = named.get(b"content-encoding")
         undo = decoders(codings) if codings else []
         private, granted = self._private, self._granted
-        kept = named.get(b"cache-control", b"").lower()
-        own = private or b"private" in kept or b"no-store" in kept  # what a shared cache may keep is everybody's
+        own = private or _own(named)  # what a shared cache may keep is everybody's
         if undo is None or not readable(charset):
-            headers = [*headers, (b"content-security-policy", FALLBACK_CSP)]
-            return {**message, "headers": self._cookies(headers, self._consent.state.granted if own else NOTHING)}
+            held = granted if _own(named) else NOTHING
+            headers = [*self._fetches(headers, named, held), (b"content-security-policy", FALLBACK_CSP)]
+            return {**message, "headers": self._cookies(headers, held)}
+        headers = self._fetches(headers, named, granted)
         policies: list[bytes] = []
         if b"content-security-policy" in named:
             policies = [value for name, value in headers if name.lower() == b"content-security-policy"]
         headers = page_headers(headers, tag=self._tag() if b"etag" in named else None, private=private)
         if b"set-cookie" in named:
             headers = self._cookies(headers, self._consent.state.granted if own else NOTHING)
-        if b"link" in named or b"refresh" in named:
-            headers = filter_link(headers, self._gate, granted)
         document = False if media == "xhtml" else self._document  # our markup is not well-formed XML
         if own and document is not False and self._consent.visitor.refused:
             headers += self._expired()
+        if self._once:
+            headers += self._spent()
+        if own and document is not False and self._consent.visitor.old is not None:
+            headers += self._adopted()
+        headers += self._policy(headers)
         gzip = bool(undo) and accepts_gzip(self._request.get(b"accept-encoding", b""))
         if undo:
             headers = recoded(headers, gzip=gzip)
@@ -366,7 +448,10 @@ class _Response:
         flow = self._consent.flow
         fill = self._filler(flow, policies) if flow is not None else _nothing
         packer = Gzip() if gzip else None
-        self._page = _Page(self._gate, granted, fill, document, self._complain, charset=charset, undo=undo, gzip=packer)
+        self._page = _Page(
+            self._gate, granted, fill, document, self._complain, look=self._looker(), charset=charset, undo=undo,
+            gzip=packer,
+        )  # fmt: skip
         length = named.get(b"content-length", b"")
         if not length.isdigit():
             return start
@@ -374,21 +459,55 @@ class _Response:
         self.held = start
         return None
 
+    def _looker(self) -> Look | None:
+        """What takes note of the third parties that this page loads from, where it is this page's turn."""
+        flow, path = self._consent.flow, route_path(self.scope)
+        return partial(flow.seen.look, path=path) if flow is not None and flow.seen.due(path) else None
+
     def _expired(self) -> list[Header]:
         host = self._request.get(b"host", b"").decode("latin-1")
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        values = expiring(self._consent.visitor.refused, host=name, path=seen_path(self.scope))
+        values = expiring(self._consent.visitor.refused, host=without_port(host), path=seen_path(self.scope))
         return [(b"set-cookie", value) for value in values]
 
+    def _adopted(self) -> list[Header]:
+        """Keep the refusals that an earlier tool's cookie tells, so that it is not read again.
+
+        Where it grants something too, all of it waits until that is recorded.
+        """
+        flow, old = self._consent.flow, self._consent.visitor.old
+        if flow is None or old is None or old.importing:
+            return []
+        return [(b"set-cookie", flow.keeping(old.choice))]
+
+    def _spent(self) -> list[Header]:
+        """End the cookie that let something in once; what it opened is kept by no cache."""
+        flow = self._consent.flow
+        ended = [(b"set-cookie", once_header(None, secure=flow.secure))] if flow else []
+        return [*ended, (b"cache-control", b"no-store")]
+
+    def _policy(self, headers: list[Header], granted: frozenset[str] | None = None) -> tuple[Header, ...]:
+        """The policy of ours that goes with this page, and where it reports to; nothing where the site has none."""
+        flow = self._consent.flow
+        if flow is None or flow.csp is None:
+            return ()
+        try:
+            app = [value for name, value in headers if name.lower() == ENFORCE]
+            held = self._granted if granted is None else granted
+            return flow.csp.headers(held, app, root=self.scope.get("root_path", ""), secure=flow.secure)
+        except Exception:
+            self._complain("a page's policy could not be made: the browser may load from the own origin only")
+            return ((flow.csp.name, CLOSED_CSP),)
+
     def _filler(self, flow: PageFlow, policies: list[bytes]) -> Fill:
-        """Fills the slots; made when the first slot is met, and fills nothing once it failed."""
+        """Fills the slots; made when a slot is met after other policies, and fills nothing once it failed."""
         made: Fill | None = None
+        before: tuple[str, ...] = ()
 
         def fill(slot: Slot) -> bytes:
-            nonlocal made
+            nonlocal made, before
             try:
-                if made is None:
-                    made = self._fill(flow, policies)
+                if made is None or (slot.policies != before and made is not _nothing):
+                    made, before = self._fill(flow, policies, slot.policies), slot.policies
                 return made(slot)
             except Exception:
                 made = _nothing
@@ -397,9 +516,11 @@ class _Response:
 
         return fill
 
-    def _fill(self, flow: PageFlow, policies: list[bytes]) -> Fill:
-        nonce, wake = content_policy(policies) if policies else (None, "here")
-        state = self._consent.state
+    def _fill(self, flow: PageFlow, policies: list[bytes], metas: tuple[str, ...]) -> Fill:
+        nonce, wake = content_policy(policies, metas) if policies or metas else (None, "here")
+        if flow.csp is not None and flow.csp.reloads and wake != "form":
+            wake = "again"
+        state, old = self._consent.state, self._consent.visitor.old
         if not self._private:
             state = flow.visitor(b"", signal=None, today=self._consent.today()).state
         return flow.inserts(
@@ -410,17 +531,19 @@ class _Response:
                 host=self._request.get(b"host", b"").decode("latin-1"),
                 nonce=nonce,
                 wake=wake,
+                importing=self._private and old is not None and old.importing,
             )
         )
 
     def _closed(self, message: Message, headers: list[Header]) -> Message:
-        kept = [header for header in headers if header[0].lower() not in _NEVER_KEPT]
+        kept = [header for header in without_fetches(headers) if header[0].lower() not in _NEVER_KEPT]
         media = next((value.lower() for name, value in headers if name.lower() == b"content-type"), b"html?")
         if b"html" in media and message["status"] not in (204, 205, 206, 304):
             codings = b", ".join(value for name, value in kept if name.lower() == b"content-encoding")
             kept = [header for header in kept if header[0].lower() != b"content-encoding"]
             undo = decoders(codings) or []
             self._page = _Page(self._gate, NOTHING, _nothing, False, self._complain, charset=None, undo=undo, gzip=None)
+            kept += self._policy(kept, NOTHING)
         self._sniffing, self.held = False, None
         return {**message, "headers": [*kept, (b"cache-control", b"no-store")]}
 
@@ -460,9 +583,7 @@ class _Response:
         self.held, self._sniffing = None, False
         text = body.lstrip(b"\t\n\x0c\r ")
         if not (text.startswith(b"<") or (not text and not last)):
-            if any(name.lower() == b"set-cookie" for name, _ in held["headers"]):
-                return {**held, "headers": self._cookies(held["headers"], self._consent.state.granted)}
-            return held
+            return self._passing(held, held["headers"], {name.lower(): value for name, value in held["headers"]})
         headers: list[Header] = held["headers"]
         try:
             return self._begin(held, headers, {name.lower(): value for name, value in headers}, "html")
@@ -474,11 +595,14 @@ class _Response:
         """Early hints without those that lead to what nobody agreed to (RFC 8297)."""
         links: list[bytes] = []
         try:
-            kept = filter_link([(b"link", link) for link in message.get("links", ())], self._gate, self._granted)
+            kept = filter_fetches([(b"link", link) for link in message.get("links", ())], self._gate, self._granted)
             links = [value for _, value in kept]
         except Exception:
             self._complain("early hints could not be judged: they are left out")
         return {**message, "links": links}
+
+
+Look = Callable[[Sequence[Seen]], None]
 
 
 def _nothing(slot: Slot) -> bytes:
@@ -499,6 +623,7 @@ class _Page:
         "_granted",
         "_gzip",
         "_label",
+        "_look",
         "_rewriter",
         "_tail",
         "_undo",
@@ -512,6 +637,7 @@ class _Page:
         document: bool | None,
         complain: Callable[[str], None],
         *,
+        look: Look | None = None,
         charset: str | None,
         undo: list[Decoder],
         gzip: Gzip | None,
@@ -521,6 +647,7 @@ class _Page:
         self._fill = fill
         self._document = document
         self._complain = complain
+        self._look = look
         self._label = charset
         self._undo = undo
         self._gzip = gzip
@@ -555,9 +682,15 @@ class _Page:
             if self._rewriter is None:
                 if last:
                     return self._whole(data)
-                self._rewriter = self._gate.rewriter(self._granted, self._fill, document=self._document, look=False)
+                look = self._look is not None
+                self._rewriter = self._gate.rewriter(self._granted, self._fill, document=self._document, look=look)
             out = self._rewriter.feed(data)
-            return out + self._rewriter.close() if last else out
+            if not last:
+                return out
+            out += self._rewriter.close()
+            if self._look:
+                self._look(self._rewriter.seen)
+            return out
         except Exception:
             self._complain("a page could not be gated exactly: the rest of it is gated roughly")
             self._broken = True
@@ -566,7 +699,7 @@ class _Page:
     def _whole(self, data: bytes) -> bytes:
         if not data:
             return data
-        return self._gate.rewrite(data, self._granted, self._fill, document=self._document)
+        return self._gate.rewrite(data, self._granted, self._fill, document=self._document, on_seen=self._look)
 
     def _roughly(self, data: bytes, last: bool) -> bytes:
         data = self._tail + data

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from consentkit.afgemeld import Afgemeld, Links
+from consentkit.audit import Audit
 from consentkit.choice import (
     Answer,
     Decision,
@@ -32,26 +33,32 @@ from consentkit.choice import (
     choice_header,
     expiring,
     find,
+    once_header,
     refused,
     signal,
+    single,
 )
-from consentkit.errors import ChoiceRefused, EvidenceUnavailable
+from consentkit.choice.imported import choice_of
+from consentkit.choice.once import LIFETIME as ONCE_LIFETIME
+from consentkit.errors import ChoiceRefused, ConsentKitError, EvidenceUnavailable
 from consentkit.evidence import ConsentEvent, Evidence, Notice
 from consentkit.mailing.inbox import Inbox
 from consentkit.mailing.measure import Measuring
 from consentkit.mailing.webhooks import Hook
 from consentkit.newsletter import Newsletter
+from consentkit.newsletter.recipients import Recipients
 from consentkit.settings import Settings
 from consentkit.tokens import Tokens
-from consentkit.web import notices
+from consentkit.web import notices, owner
 from consentkit.web.body import accepts_gzip
 from consentkit.web.forms import read_fields, same_origin
 from consentkit.web.inbox import InboxPages
 from consentkit.web.inserts import safe_next
 from consentkit.web.mailings import MailingPages
 from consentkit.web.newsletter import NewsletterPages, forget_key
+from consentkit.web.reports import Reports
 from consentkit.web.site import Site
-from consentkit.web.visit import HEADERS, PAGE_HEADERS, Visit
+from consentkit.web.visit import HEADERS, PAGE_HEADERS, SECRET_HEADERS, Visit
 
 log = logging.getLogger("consentkit")
 
@@ -68,12 +75,14 @@ class Kit(Protocol):
     """What the pages need of the kit."""
 
     tokens: Tokens
+    audit: Audit
     evidence: Evidence
     afgemeld: Afgemeld
     measuring: Measuring
     inbox: Inbox
     hooks: Mapping[str, Hook]
     newsletter: Newsletter
+    recipients: Recipients
     settings: Settings
 
     @property
@@ -99,8 +108,10 @@ class Pages:
         self._newsletter = NewsletterPages(kit, self._page)
         self._inbox = InboxPages(kit)
         self._mailings = MailingPages(kit, self._page)
+        self._reports = Reports()
         self._routes: dict[str, tuple[set[str], Callable[[Visit], Awaitable[Response]]]] = {
             "choice": ({"POST"}, self._choice),
+            "import": ({"POST"}, self._import),
             "settings": (_SAFE, self._settings),
             "cookies": (_SAFE, self._statement),
             "receipt": (_SAFE, self._receipt),
@@ -131,9 +142,9 @@ class Pages:
         header = request.headers.get("cookie", "")
         value = find(header, site.flow.cookie) if header else None
         sent = signal(request.scope["headers"])
-        state = site.choices.state(value, signal=sent, today=self._kit.now().date())
+        known = site.flow.visitor(header.encode("latin-1"), signal=sent, today=self._kit.now().date())
         wanted = request.query_params.get("lang") or request.headers.get("accept-language", "").partition(",")[0]
-        return Visit(request, site, site.inserts.language(wanted.strip().lower()), value, state)
+        return Visit(request, site, site.inserts.language(wanted.strip().lower()), value, known.state, known.old)
 
     async def _route(self, visit: Visit) -> Response:
         path = visit.request.scope["path"].removeprefix(visit.root)
@@ -143,7 +154,7 @@ class Pages:
         name = path.removeprefix(visit.site.settings.prefix).strip("/")
         if name.startswith("static/") and method in _SAFE:
             return self._asset(visit, name.removeprefix("static/"))
-        for pages in (self._inbox, self._mailings, self._newsletter):
+        for pages in (self._reports, self._inbox, self._mailings, self._newsletter):
             if (response := await pages.answer(visit, name)) is not None:
                 return response
         methods, handle = self._routes.get(name, (_SAFE, None))
@@ -166,10 +177,13 @@ class Pages:
         decision = _decision(fields)
         back = _back(fields, default=visit.url("settings"))
         shown, notice = self._answered_notice(visit, fields, decision, now)
-        held = visit.site.choices.read(visit.value) if visit.value else None
+        words = [word for name, value in fields if name == "purposes" for word in value.replace(",", " ").split()]
+        if decision is Decision.ONCE and shown is not None:
+            return await self._once(visit, words, back, shown=shown, notice=notice, now=now)
+        held = visit.site.choices.read(visit.value) if visit.value else visit.old.choice if visit.old else None
+        asked = _only_asked(decision, words, visit) if ("from", "banner") in fields else (decision, words)
         result = answer(
-            decision,
-            [word for name, value in fields if name == "purposes" for word in value.replace(",", " ").split()],
+            *asked,
             policy=visit.site.policy,
             before=visit.state,
             choice=held,
@@ -179,7 +193,39 @@ class Pages:
         method = _method(fields, decision)
         await self._record(visit, result, notice=notice, shown=shown, method=method, now=now)
         response = self._answered(visit, result, back)
+        if result.withdrawn:
+            # Pages that the browser keeps alive to go back to would come back with what was just taken away.
+            response.headers["Clear-Site-Data"] = '"cache"'
         for header in self._cookies(visit, result, back):
+            response.raw_headers.append((b"set-cookie", header))
+        return response
+
+    async def _import(self, visit: Visit) -> Response:
+        """Take over what an earlier consent tool's cookie says, once; a grant counts when it is recorded as imported.
+
+        It is evidence of what stood in that cookie, not of what was read: its notice says that no text is known.
+        """
+        now, old, policy = self._kit.now(), visit.old, visit.site.policy
+        same_origin(visit.request, secure=visit.site.flow.secure)
+        if not self._limiter.hit(self._limit, visit.client):
+            raise ChoiceRefused("too_many", status=429)
+        if old is None:
+            raise ChoiceRefused("no_old_choice", status=409)
+        record = secrets.token_bytes(16) if old.importing else None
+        on = visit.state.granted | {id for id, granted in old.answers.items() if granted}
+        result = Answer(
+            choice=choice_of(old.answers, policy, today=now.date(), record_id=record),
+            granted=on,
+            withdrawn=frozenset(),
+            event="given" if record else None,
+            record_id=record.hex() if record else None,
+            purposes={purpose.id: old.answers.get(purpose.id, False) for purpose in policy.asked},
+        )
+        notice = Notice.build(visit.site.renderer.imported_body(visit.lang, old.tool))
+        shown = notices.Shown(b"", now, secrets.token_hex(16)) if record else None
+        await self._record(visit, result, notice=notice, shown=shown, method=f"import.{old.tool}", now=now)
+        response = self._answered(visit, result, visit.url("settings"))
+        for header in self._cookies(visit, result, "/"):
             response.raw_headers.append((b"set-cookie", header))
         return response
 
@@ -216,26 +262,60 @@ class Pages:
                 if nonce:
                     await evidence.count(site.settings.name, now, method, notice.hash, nonce, notice=notice)
                 return
-            event = ConsentEvent(
-                site=site.settings.name,
+            valid = timedelta(days=site.policy.days) if result.event != "withdrawn" else None
+            event = _event(
+                site,
+                notice,
                 record_id=result.record_id,
                 state=result.event,
                 at=now,
                 purposes=result.purposes,
-                notice_hash=notice.hash,
-                language=notice.language,
-                ui_build=site.renderer.ui_build,
                 method=method,
-                policy=site.policy.fingerprint,
-                valid_until=now + timedelta(days=site.policy.days) if result.event != "withdrawn" else None,
-                controller=site.settings.controller.name,
+                valid=valid,
                 nonce=nonce,
             )
             await evidence.record(event, notice)
+            if result.withdrawn:
+                self._kit.recipients.wake()
         except EvidenceUnavailable:
             if result.event in ("given", "renewed"):
                 raise ChoiceRefused("unavailable", status=503) from None
             log.exception("a refusal or withdrawal was honoured but could not be kept")
+
+    async def _once(
+        self, visit: Visit, words: list[str], back: str, *, shown: notices.Shown, notice: Notice, now: datetime
+    ) -> Response:
+        """Let one embed in for one load: the page that asked does it itself, or the next load of it gets a cookie.
+
+        It is a consent of its own, with a record of its own that ends within the minute; the visitor's choice and
+        its record stay as they were. Where everybody gets the same HTML only a script can let something in once.
+        """
+        site = visit.site
+        purpose = single(words, site.policy)
+        if site.settings.html == "shared" and not visit.wants_json:
+            raise ChoiceRefused("unknown_decision", status=422)
+        event = _event(
+            site,
+            notice,
+            record_id=secrets.token_hex(16),
+            state="given",
+            at=now,
+            purposes={purpose.id: True},
+            method="embed.once",
+            valid=ONCE_LIFETIME,
+            nonce=shown.nonce,
+        )
+        try:
+            await self._kit.evidence.record(event, notice)
+        except EvidenceUnavailable:
+            raise ChoiceRefused("unavailable", status=503) from None
+        if visit.wants_json:
+            granted = sorted(visit.state.granted | {purpose.id})
+            return JSONResponse({"once": True, "granted": granted}, 200, HEADERS)
+        value = site.choices.once.issue(purpose, page=back, choice=visit.value, now=now, random=secrets.token_bytes(16))
+        response = RedirectResponse(back, 303, HEADERS)
+        response.raw_headers.append((b"set-cookie", once_header(value, secure=site.flow.secure)))
+        return response
 
     def _answered(self, visit: Visit, result: Answer, back: str) -> Response:
         if not visit.wants_json:
@@ -267,6 +347,8 @@ class Pages:
         )
         header = visit.request.headers.get("cookie", "")
         gone = refused(header, site.policy, result.granted)
+        if site.flow.old is not None:
+            gone = (*gone, *site.flow.old.spent(header))
         host = visit.request.url.hostname or ""
         return [kept, *expiring(gone, host=host, path=back)]
 
@@ -275,10 +357,29 @@ class Pages:
     async def _settings(self, visit: Visit) -> Response:
         query = visit.request.query_params
         back = safe_next(query.get("next", "")) or f"{visit.url('settings')}?saved=1&lang={visit.lang}"
-        return self._page(visit, "settings", saved="saved" in query, next=back, token=self._token(visit))
+        page = self._page(visit, "settings", saved="saved" in query, next=back, token=self._token(visit))
+        if visit.old is not None and not visit.old.importing:
+            page.raw_headers.append((b"set-cookie", visit.site.flow.keeping(visit.old.choice)))
+        return page
 
     async def _statement(self, visit: Visit) -> Response:
-        return self._page(visit, "cookies", since=self._started)
+        token = visit.request.query_params.get("owner")
+        if token is None:
+            return self._page(visit, "cookies", since=self._started)
+        visit.request.scope["query_string"] = b"owner=%E2%80%A6"  # no access log keeps it
+        site = visit.site
+        if not owner.is_owner(self._kit.tokens, token, site.settings, now=self._kit.now()):
+            return self._page(visit, "cookies", since=self._started)
+        rows: list[owner.Undeclared] = []
+        away = False
+        try:
+            found = await asyncio.to_thread(self._kit.audit.read, site.settings.name)
+            rows = owner.undeclared(found, site.flow.seen.declared, site.renderer.texts(visit.lang))
+        except ConsentKitError:
+            away = True
+        response = self._page(visit, "cookies", since=self._started, seen=rows, away=away)
+        response.headers.update(SECRET_HEADERS)
+        return response
 
     def _page(self, visit: Visit, name: str, *, status: int = 200, **context: Any) -> Response:
         body = visit.site.renderer.page(name, visit.lang, root=visit.root, state=visit.state, **context)
@@ -361,6 +462,16 @@ def _decision(fields: list[tuple[str, str]]) -> Decision:
         raise ChoiceRefused("unknown_decision", status=422) from error
 
 
+def _only_asked(decision: Decision, words: list[str], visit: Visit) -> tuple[Decision, list[str]]:
+    """An answer to a banner that left out what is settled: that stays as it is, but a refusal is one of everything."""
+    settled = visit.state.settled
+    if not settled or decision not in (Decision.ACCEPT, Decision.SAVE):
+        return decision, words
+    if decision is Decision.ACCEPT:
+        words = [purpose.id for purpose in visit.site.policy.asked if purpose.id not in settled]
+    return Decision.SAVE, [*words, *sorted(settled & visit.state.granted)]
+
+
 def _back(fields: list[tuple[str, str]], *, default: str) -> str:
     wanted = next((value for name, value in fields if name == "next" and value), None)
     if wanted is None:
@@ -375,6 +486,36 @@ def _method(fields: list[tuple[str, str]], decision: Decision) -> str:
     """Which control was used (EVI-01): the form says where it stood."""
     place = next((value for name, value in fields if name == "from"), "")
     return f"{place if place in ('banner', 'settings', 'footer', 'embed') else 'form'}.{decision}"
+
+
+def _event(
+    site: Site,
+    notice: Notice,
+    *,
+    record_id: str,
+    state: str,
+    at: datetime,
+    purposes: Mapping[str, bool],
+    method: str,
+    valid: timedelta | None,
+    nonce: str | None,
+) -> ConsentEvent:
+    """The evidence of an answer to `notice` on this site; `valid` is how long it holds."""
+    return ConsentEvent(
+        site=site.settings.name,
+        record_id=record_id,
+        state=state,
+        at=at,
+        purposes=purposes,
+        notice_hash=notice.hash,
+        language=notice.language,
+        ui_build=site.renderer.ui_build,
+        method=method,
+        policy=site.policy.fingerprint,
+        valid_until=at + valid if valid else None,
+        controller=site.settings.controller.name,
+        nonce=nonce,
+    )
 
 
 def _plain(event: ConsentEvent) -> dict[str, Any]:

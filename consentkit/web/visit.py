@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from consentkit.choice import State
+from consentkit.choice import Found, State
 from consentkit.web.site import Site
 
 HEADERS = {
@@ -28,13 +28,17 @@ SECRET_HEADERS = PAGE_HEADERS | {"Referrer-Policy": "no-referrer"}
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request, the site that it is for, the language that it is answered in, and the visitor's choice."""
+    """A request, the site that it is for, the language that it is answered in, and the visitor's choice.
+
+    `old` is what an earlier consent tool kept, of a visitor who did not answer here yet.
+    """
 
     request: Request
     site: Site
     lang: str
     value: str | None
     state: State
+    old: Found | None = None
 
     @property
     def root(self) -> str:

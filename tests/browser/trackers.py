@@ -17,10 +17,38 @@ from typing import Any
 import trustme
 
 GTAG = """
-document.cookie = "_ga=GA1.1.1.1; path=/; domain=.school.test; max-age=63072000";
-document.cookie = "_ga_DELINDE=GS1.1.1; path=/; domain=.school.test; max-age=63072000";
-navigator.sendBeacon("https://www.google-analytics.com/g/collect?v=2&tid=G-DELINDE");
-window.gtagRan = (window.gtagRan || 0) + 1;
+// As the real one reads it: `arguments` objects in their order, and those that come later too.
+(() => {
+  const consent = {};
+  let ready;
+  const digit = signal => (consent[signal] == "denied" ? 0 : 1);
+  const hit = () => {
+    if (digit("analytics_storage")) {
+      document.cookie = "_ga=GA1.1.1.1; path=/; domain=.school.test; max-age=63072000";
+      document.cookie = "_ga_DELINDE=GS1.1.1; path=/; domain=.school.test; max-age=63072000";
+    }
+    const gcs = `G1${digit("ad_storage")}${digit("analytics_storage")}`;
+    navigator.sendBeacon(`https://www.google-analytics.com/g/collect?v=2&tid=G-DELINDE&gcs=${gcs}`);
+  };
+  const read = entry => {
+    if (Object.prototype.toString.call(entry) != "[object Arguments]") return;
+    const [verb, what, values] = entry;
+    if (verb == "consent") Object.assign(consent, values);
+    if (verb == "config" || (verb == "consent" && what == "update" && ready)) {
+      ready = true;
+      hit();
+    }
+  };
+  const layer = window.dataLayer = window.dataLayer || [];
+  layer.forEach(read);
+  const push = layer.push;
+  layer.push = (...entries) => {
+    entries.forEach(read);
+    return push.apply(layer, entries);
+  };
+  setTimeout(() => ready || hit(), 50);
+  window.gtagRan = (window.gtagRan || 0) + 1;
+})();
 """
 FBEVENTS = """
 document.cookie = "_fbp=fb.1.1.1; path=/; max-age=7776000";
@@ -66,7 +94,9 @@ def trackers() -> Iterator[Trackers]:
             seen.requests.append(self.headers.get("Host", "?") + self.path)
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
-            media_type, body = BODIES.get(self.path.partition("?")[0], ("image/gif", ""))
+            path = self.path.partition("?")[0]
+            otherwise = ("text/javascript" if path.endswith(".js") else "image/gif", "")
+            media_type, body = BODIES.get(path, otherwise)
             data = body.encode()
             self.send_response(200)
             self.send_header("Content-Type", media_type)

@@ -244,8 +244,10 @@ def test_content_of_others_is_a_choice_of_its_own() -> None:
         "intercom",
         "x-embeds",
         "instagram",
+        "google-fonts",
+        "google-recaptcha",
     ):
         assert SERVICES[id].embed, id
         assert SERVICES[id].purpose_id == id
-    for id in ("google-analytics", "meta-pixel", "google-fonts", "hotjar"):
+    for id in ("google-analytics", "meta-pixel", "hotjar"):
         assert not SERVICES[id].embed, id

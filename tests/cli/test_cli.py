@@ -105,6 +105,20 @@ def test_init_recognises_the_services_of_an_app_and_makes_keys(run: Run, tmp_pat
     assert stat.S_IMODE((tmp_path / "consentkit.keys").stat().st_mode) == 0o600
 
 
+def test_init_asks_for_the_address_where_the_site_is(run: Run, tmp_path: Path, serve: Callable[..., str]) -> None:
+    async def away(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"location", b"https://www.delinde.example/")]
+        await send({"type": "http.response.start", "status": 301, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    base = serve(away)
+
+    code, _, err = run("init", base)
+
+    assert (code, err) == (2, f"{base} leads to https://www.delinde.example/: name the address where the site is\n")
+    assert not (tmp_path / "consentkit.toml").exists()
+
+
 def test_what_init_writes_can_be_used_at_once(run: Run, tmp_path: Path) -> None:
     run("init", "winkel:wsgi")
 
@@ -127,6 +141,22 @@ def test_init_never_overwrites_keys_and_the_configuration_only_by_force(run: Run
 
 def test_a_whole_configuration_is_fine(run: Run, configured: Path) -> None:
     assert run("check")[:2] == (0, "0 finding(s)\n")
+
+
+@pytest.mark.checklist("GAT-10")
+def test_check_warns_of_what_loads_before_consent_by_choice_of_the_owner(
+    run: Run, configured: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    risky = CONFIG.replace("[site.controller]", '[site.google]\nmode = "advanced"\n\n[site.controller]')
+    (configured / "consentkit.toml").write_text(risky, encoding="utf-8")
+
+    code, out, _ = run("check")
+    (warning,) = json.loads(run("check", "--json")[1])["warnings"]
+
+    assert code == 0
+    assert 'legal risk: [site.google] mode = "advanced" loads Google\'s tags before consent' in warning
+    assert f"warning: {warning}\n" in out
+    assert warning in caplog.text
 
 
 def test_check_lists_what_a_page_would_let_through(run: Run, configured: Path) -> None:

@@ -90,7 +90,7 @@ url = "sqlite:///consentkit.db"
         (("languages", '["nl", "de"]'), 'there are no texts for "de"'),
         (("languages", "[]"), "site.languages"),
         (("cookie_domain", '"other.example"'), "is no parent of delinde.example"),
-        (("csp", '"enforce"'), "site.csp"),
+        (("csp", '"block"'), "site.csp"),
         (("hosts", '["https://x.example"]'), "without scheme"),
     ],
 )
@@ -124,6 +124,30 @@ def test_more_than_half_a_year_warns(tmp_path: Path) -> None:
 
     assert "396 is longer than the 182 days" in load(tmp_path, text).advice[0]
     assert load(tmp_path, SITE).advice == []
+
+
+@pytest.mark.checklist("GAT-10")
+def test_pings_without_consent_and_identifiers_in_links_are_off_and_warn_when_switched_on(tmp_path: Path) -> None:
+    advanced, passing = '[site.google]\nmode = "advanced"\n', "[site.google]\nurl_passthrough = true\n"
+    plain = load(tmp_path, SITE)
+
+    assert plain.site is not None
+    assert (plain.site.google.mode, plain.site.google.url_passthrough, plain.advice) == ("basic", False, [])
+    (warning,) = load(tmp_path, f"{SITE}\n{advanced}").advice
+    assert "legal risk: [site.google] mode" in warning
+    assert "Guidelines 2/2023, par. 47-53" in warning
+    (warning,) = load(tmp_path, f"{SITE}\n{passing}").advice
+    assert "legal risk: [site.google] url_passthrough" in warning
+    assert len(load(tmp_path, f"{SITE}\n{advanced}url_passthrough = true\n").advice) == 2
+    assert "site.google.mode" in problems(tmp_path, f'{SITE}\n[site.google]\nmode = "both"\n')
+
+
+def test_a_weak_secret_for_a_webhook_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "consentkit.toml"
+    path.write_text(f'{SITE}\n[services.google-analytics]\nwebhook = "https://crm.example/weg"\n', encoding="utf-8")
+
+    with pytest.raises(SettingsError, match="CONSENTKIT_WEBHOOK_GOOGLE_ANALYTICS is weaker than 32"):
+        Settings.load(path, {"CONSENTKIT_SECRET_KEYS": KEY, "CONSENTKIT_WEBHOOK_GOOGLE_ANALYTICS": "short"})
 
 
 @pytest.mark.checklist("CST-03")
@@ -219,6 +243,8 @@ def test_exempt_measurement_starts_only_when_everything_is_declared(tmp_path: Pa
 @pytest.mark.checklist("GAT-13")
 def test_google_analytics_and_long_lived_cookies_can_never_be_exempt(tmp_path: Path) -> None:
     assert "can't be exempt" in problems(tmp_path, SITE + EXEMPT.replace("matomo", "google-analytics"))
+    hidden = EXEMPT.replace("storage = []", 'storage = []\nhosts = ["www.google-analytics.com/g"]')
+    assert "can't be exempt" in problems(tmp_path, SITE + hidden)
     assert "longer than 13 months" in problems(tmp_path, SITE + EXEMPT.replace("13 months", "14 months"))
 
 
@@ -381,3 +407,28 @@ def test_settings_can_be_made_in_python() -> None:
     assert Settings(site=site).all_sites[0].prefix == "/privacy"
     with pytest.raises(SettingsError, match=r"settings: site\.controller: is missing"):
         Settings(site={name: value for name, value in site.items() if name != "controller"})
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("cookybot = false", 'site.dialects: there is no dialect "cookybot". Did you mean "cookiebot"?'),
+        ("zzz = true", 'site.dialects: there is no dialect "zzz". Known here: cookiebot, vanilla-cookieconsent,'),
+        ('klaro = { chat = "analitics" }', 'site.dialects.klaro.chat: "analitics" is neither a category nor a service'),
+        ('klaro = { chat = "analitics" }', 'Did you mean "analytics"? Write one of: necessary, preferences, '),
+        ('klaro = { film = "youtube" }', 'site.dialects.klaro.film: "youtube" is neither a category nor a service'),
+        ("klaro = 3", "site.dialects.klaro"),
+    ],
+)
+def test_a_dialect_or_a_word_of_one_that_means_nothing_is_refused(tmp_path: Path, table: str, told: str) -> None:
+    assert told in problems(tmp_path, f"{SITE}\n[site.dialects]\n{table}\n")
+
+
+def test_the_words_of_another_tool_mean_categories_and_named_services(tmp_path: Path) -> None:
+    words = 'cookiebot = false\nklaro = { film = "youtube", teller = "analytics" }'
+    text = f"\n[site.dialects]\n{words}\n[services.youtube]\n"
+
+    site = load(tmp_path, SITE + text).site
+
+    assert site is not None
+    assert site.dialects == {"cookiebot": False, "klaro": {"film": "youtube", "teller": "analytics"}}

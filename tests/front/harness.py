@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Error, Frame, Page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -314,12 +314,21 @@ def until(page: Page, condition: str) -> None:
     `Page.wait_for_function` evaluates text within the page, which a policy may forbid.
     """
     deadline = time.monotonic() + 10
-    while not page.evaluate(condition):
+    while not _holds(page, condition):
         assert time.monotonic() < deadline, condition
         page.wait_for_timeout(20)
 
 
-def axe(page: Page) -> list[str]:
+def _holds(page: Page, condition: str) -> bool:
+    try:
+        return bool(page.evaluate(condition))
+    except Error as error:
+        if "navigation" in str(error):
+            return False  # the page it was asked of is gone; the next one is asked
+        raise
+
+
+def axe(page: Page | Frame) -> list[str]:
     """What axe finds wrong with the page as it looks now; run through the debugger, which no policy stops."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(Axe().axe_script)

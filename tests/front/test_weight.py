@@ -33,6 +33,17 @@ def test_script_styles_and_banner_are_at_most_five_kilobytes_on_a_first_view(
     assert sum(weights.values()) <= LIMIT
 
 
+def test_the_guard_is_at_most_four_kilobytes_without_the_hosts_of_the_site(capsys: pytest.CaptureFixture[str]) -> None:
+    renderer = Renderer(make_view())
+    name = renderer.guard(asks=True).partition("/static/")[2].partition('"')[0]
+
+    weight = len(brotli.compress((renderer.asset(name) or (b"", ""))[0]))
+
+    with capsys.disabled():
+        print(f"\n  the guard of a page with scripts, brotli: {weight} bytes")
+    assert weight <= 4 * 1024
+
+
 @pytest.mark.browser
 def test_the_banner_is_there_with_the_first_paint_and_moves_nothing(
     serve: Callable[..., str], new_page: Callable[..., Page]

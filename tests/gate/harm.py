@@ -3,14 +3,17 @@
 # ruff: noqa: E501 - markup reads best in one line
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from unicodedata import normalize
 from urllib.parse import unquote
 
 import html5lib
+import tinycss2
 import turbohtml
 
 TRACKER = "bad.example"
@@ -60,6 +63,28 @@ BEARERS = [
     "<script href={} />", "<svg><image xlink:href={} /></svg>", "<noscript><img src={}></noscript>", "<template><img src={}></template>", "<img src=/ok src={}>", "<img src={} src=/ok>",
     "<p a='>'><img alt='<' src={}>", "<link rel=preload as=image imagesrcset={}>", "<frame src={}>", "<feImage href={} />",
 ]  # fmt: skip
+# The same where a URL stands within something else: it is filled in as it is, without quotes.
+CARRIERS = [
+    "<p style='background:url({})'>", "<div style=\"background:url('{}')\">x</div>", "<b style=\"a:image-set('{}' 1x)\">", "<p STYLE=background:url({})>",
+    "<p style='--x:&quot;{}&quot;'>", "<body style='a:url( {} )'>", "<style>p{{background:url({})}}</style>", "<style>@import '{}';</style>", '<style>@import "{}"', "<style>@import url('{}')print;</style>",
+    "<style media=print>p{{a:image-set('{}' 1x)}}</style>", "<style type=text/css>@font-face{{src:url({})}}</style>", "<svg><style>p{{a:url({})}}</style></svg>", "<svg><style>@import '{}';</style>",
+    "<svg><style><![CDATA[p{{a:url({})}}]]></style></svg>", "<svg><rect fill=\"url({})\" /></svg>", "<svg><g mask='url({}#m)'></g></svg>", "<svg><path style='filter:url({})' /></svg>", "<svg clip-path='url(\"{}\")'>",
+    "<svg><use href=#a><animate attributeName=href values='#b;{}' /></use></svg>", "<svg><image><set attributeName=xlink:href to='{}' /></image></svg>",
+    '<script type=importmap>{{"imports":{{"a":"{}"}}}}</script>', '<script type="importmap">{{"scopes":{{"/b/":{{"a":"{}"}}}}}}</script>', '<script type=speculationrules>{{"prefetch":[{{"source":"list","urls":["/x","{}"]}}]}}</script>',
+    "<template shadowrootmode=open><style>@import '{0}'</style><img src='{0}'></template>", "<div><template shadowrootmode=closed><p style=\"a:url('{}')\"></template></div>", "<template><style>@import '{}'</style></template>",
+    "<iframe srcdoc='<style>p{{a:url({})}}</style>'></iframe>", '<iframe srcdoc="<p style=\'a:url({})\'>">', '<iframe srcdoc="&lt;iframe srcdoc=&quot;&amp;lt;img src={}>&quot;>">', "<iframe srcdoc='<script type=importmap>{{\"imports\":{{\"a\":\"{}\"}}}}</script>'>",
+    "<noscript><style>@import '{}'</style></noscript>", "<noscript><p style=\"a:url('{}')\"></noscript>", "<img srcset='/a 1x, {} 2x'>", "<img srcset='/a 1x,{}'>", "<source srcset='{} 2x'>", "<link rel=preload as=image imagesrcset='/a 1x,{} 2x'>", "<img src=/a.png onerror=\"new Image().src='{}'\">", "<body onload=\"fetch('{}')\">", "<svg onload=\"fetch('{}')\">", "<b onclick=x() style=animation:a onanimationstart='fetch(&quot;{}&quot;)'>", "<a href=/x ping='/own {}'>", "<area ping='{} /own'>",
+    "<link rel='alternate stylesheet' href='{}'>", "<meta http-equiv=Refresh content='5,{}'>", "<meta content='0;URL=\"{}\"' http-equiv=refresh>", "<table background='{}'>", "<tr background='{}'>", "<object data='{}' type=image/svg+xml>", "<a style='list-style:u\\72l({})'>", "<style>@\\69mport '{}'</style>",
+]  # fmt: skip
+IN_STYLE = [
+    "\\68ttps://bad.example/x",
+    "\\2f\\2f bad.example",
+    "//b\\61 d.example/x",
+    "/\t/bad.example/x",
+    "//bad.exam\\\nple/x",
+    "/*",
+    "x') url(//bad.example",
+]
 SCRIPTS = [
     f"<script>{MARK}1)</script>",
     f"<script>var s='//{TRACKER}/x'</script>",
@@ -76,8 +101,11 @@ def page(pick: random.Random) -> str:
     parts = []
     for _ in range(pick.randint(1, 14)):
         kind = pick.random()
-        if kind < 0.6:
+        if kind < 0.5:
             parts.append(pick.choice(OPENERS))
+        elif kind < 0.75:
+            url = pick.choice(pick.choice([URLS, URLS, IN_STYLE, SAFE]))
+            parts.append(pick.choice(CARRIERS).format(url))
         elif kind < 0.9:
             url = pick.choice(URLS if pick.random() < 0.85 else SAFE)
             quote = pick.choice(['"', '"', "'", ""])
@@ -157,8 +185,59 @@ def _refresh(content: str) -> str:
     return url[1:].partition(url[0])[0] if url[:1] in ("'", '"') else url
 
 
+_CANDIDATE = re.compile(r"[ \t\n\f\r,]*([^ \t\n\f\r]+)(?:(?<!,)(?:\([^)]*\)?|[^,(])*)?")
+
+
 def _set(srcset: str) -> list[str]:
-    return [part.split()[0] for part in srcset.split(",") if part.split()]
+    return [found.rstrip(",") for found in _CANDIDATE.findall(srcset) if found.strip(",")]
+
+
+_FUNCTIONS = frozenset(("url", "src", "image-set", "-webkit-image-set", "image", "cross-fade", "-webkit-cross-fade"))
+
+
+@lru_cache(maxsize=256)
+def _css(text: str) -> list[str]:
+    """The URLs in a style sheet as tinycss2's tokenizer finds them; a string counts wherever one could be a URL."""
+    return list(_urls_of(tinycss2.parse_component_value_list(text)))
+
+
+def _urls_of(tokens: list[tinycss2.ast.Node], *, within: bool = False) -> Iterator[str]:
+    before, later = "", False
+    for token in tokens:
+        if token.type == "url":
+            if before != "@namespace":
+                yield token.value
+        elif token.type == "string":
+            if within or later or before == "@import":
+                yield token.value
+        elif token.type == "function":
+            if before != "@namespace":
+                yield from _urls_of(token.arguments, within=within or later or token.lower_name in _FUNCTIONS)
+        elif token.type.endswith(" block"):
+            yield from _urls_of(token.content, within=within or later)
+        elif token.type == "literal":
+            later = (later or before.startswith("--")) if token.value == ":" else later and token.value != ";"
+        if token.type not in ("whitespace", "comment"):
+            before = "@" * (token.type == "at-keyword") + getattr(token, "lower_value", "")
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
+
+
+def _rules(text: str) -> list[str]:
+    with suppress(ValueError):
+        return list(_strings(json.loads(text)))
+    return []
+
+
+def _relative(url: str) -> bool:
+    plain = re.sub(r"[\t\n\r]", "", url.strip("".join(map(chr, range(33))))).replace("\\", "/")
+    return plain[:1] not in ("", "#") and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|//", plain)
 
 
 def _goes_there(url: str) -> bool:
@@ -172,38 +251,75 @@ def _goes_there(url: str) -> bool:
 
 
 _WITH_SRC = frozenset(("img", "iframe", "frame", "embed", "source", "input", "video", "audio", "track"))
+_WITH_BACKGROUND = frozenset(("body", "table", "thead", "tbody", "tfoot", "tr", "td", "th"))
+_DRAWN_WITH = ("fill", "stroke", "filter", "mask", "clip-path", "marker-start", "marker-mid", "marker-end", "cursor")
+_HREFS = ("href", "xlink:href")
+_BY_THEMSELVES = frozenset(("onload", "onerror", "onanimationstart", "onpageshow", "ontoggle", "onbegin"))
+
+
+def _loads(tag: str, space: str, attrs: dict[str, str], text: str) -> tuple[list[str], list[str]]:
+    """What an element fetches relative to `<base>`, and what its styles do."""
+    urls: list[str] = []
+    if tag == "script":
+        kind = attrs.get("type", "")
+        if kind in ("importmap", "speculationrules"):
+            urls = _rules(text)
+        elif kind in ("", "module", "text/javascript"):
+            urls = [attrs[key] for key in (("src",) if space == "html" else _HREFS) if key in attrs]
+    elif tag == "link":
+        if attrs.get("rel") and attrs["rel"].strip().lower() != "alternate":
+            urls = [attrs.get("href", ""), *_set(attrs.get("imagesrcset", ""))]
+    elif tag == "meta":
+        if attrs.get("http-equiv", "").lower() == "refresh":
+            urls = [_refresh(attrs.get("content", ""))]
+    elif space == "svg" and tag in ("image", "use", "feimage"):
+        urls = [attrs.get(key, "") for key in _HREFS]
+    elif space == "svg" and tag in ("animate", "set"):
+        if attrs.get("attributename", "").lower() in _HREFS:
+            urls = [url.strip() for key in ("from", "to", "by", "values") for url in attrs.get(key, "").split(";")]
+    elif tag == "object":
+        urls = [attrs.get("data", "")]
+    if tag in _WITH_SRC and space == "html":
+        urls += [] if tag == "iframe" and "srcdoc" in attrs else [attrs.get("src", "")]
+        urls += [attrs.get("poster", ""), *_set(attrs.get("srcset", ""))]
+    elif tag in ("a", "area"):
+        urls += attrs.get("ping", "").split()
+    elif tag in _WITH_BACKGROUND:
+        urls += [attrs.get("background", "")]
+    styles = list(_css(attrs.get("style", "")))
+    if tag == "style" and attrs.get("type", "").lower() in ("", "text/css"):
+        styles += _css(text)
+    for key in _DRAWN_WITH if space == "svg" else ():
+        styles += _css(attrs.get(key, ""))
+    return urls, styles
+
+
+@lru_cache(maxsize=256)
+def _inside(srcdoc: str) -> list[str]:
+    return [one for _, elements in readings(srcdoc) for one in live(elements)]
+
+
+# Not within another URL, and not the beginning of a longer host.
+_IN_CODE = re.compile(
+    rf"""(?:(?<![\w.~:@?&=+/\0-\x08-])|(?<=["'`\s(]https:)|(?<=["'`\s(]http:))//{re.escape(TRACKER)}(?![\w=@:&+~-]|\.\w)"""
+)
 
 
 def live(elements: list[Element]) -> list[str]:
     """What in this tree would make a browser contact the tracker, or run its code."""
     found = []
+    based = next(
+        (attrs["href"] for tag, space, attrs, _ in elements if tag == "base" and space == "html" and "href" in attrs),
+        "",
+    )
+    astray = _goes_there(based)
     for tag, space, attrs, text in elements:
-        urls = []
-        if tag == "script":
-            if attrs.get("type", "") not in ("", "module", "text/javascript"):
-                continue
-            urls = [attrs[key] for key in (("src",) if space == "html" else ("href", "xlink:href")) if key in attrs]
-            if not urls and (MARK in text or re.search(rf"//{re.escape(TRACKER)}(?![\w=@:-])", text)):
+        urls, styles = _loads(tag, space, attrs, text)
+        if tag == "script" and attrs.get("type", "") in ("", "module", "text/javascript") and not urls:
+            if MARK in text or _IN_CODE.search(text):
                 found.append(f"script text {text[:60]!r}")
-        elif tag == "link":
-            if attrs.get("rel"):
-                urls = [attrs.get("href", ""), *_set(attrs.get("imagesrcset", ""))]
-        elif tag == "meta":
-            if attrs.get("http-equiv", "").lower() == "refresh":
-                urls = [_refresh(attrs.get("content", ""))]
-        elif space == "svg" and tag in ("image", "use", "feimage"):
-            urls = [attrs.get("href", ""), attrs.get("xlink:href", "")]
-        elif tag == "object":
-            urls = [attrs.get("data", "")]
         elif tag == "iframe" and "srcdoc" in attrs:
-            inner = [one for _, elements in readings(attrs["srcdoc"]) for one in live(elements)]
-            found += [f"in srcdoc: {one}" for one in inner]
-        if tag in _WITH_SRC and space == "html":
-            urls += [] if tag == "iframe" and "srcdoc" in attrs else [attrs.get("src", "")]
-            urls += [attrs.get("poster", ""), *_set(attrs.get("srcset", ""))]
-        elif tag in ("a", "area"):
-            urls += attrs.get("ping", "").split()
-        elif tag in ("body", "table", "td", "th"):
-            urls += [attrs.get("background", "")]
-        found += [f"{tag} {url}" for url in urls if _goes_there(url)]
+            found += [f"in srcdoc: {one}" for one in _inside(attrs["srcdoc"])]
+        found += [f"{tag} {key}" for key in attrs if key in _BY_THEMSELVES and _IN_CODE.search(attrs[key])]
+        found += [f"{tag} {url}" for url in (*urls, *styles) if _goes_there(url) or (astray and _relative(url))]
     return found

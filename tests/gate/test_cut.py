@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consentkit.gate import MAX_HOLD, Gate
-from tests.gate.harm import BEARERS, OPENERS, SAFE, SCRIPTS, URLS
+from tests.gate.harm import BEARERS, CARRIERS, IN_STYLE, OPENERS, SAFE, SCRIPTS, URLS
 from tests.gate.samples import DENIED, EVERYTHING, gate, marks, nothing
 
 ONE = gate()
@@ -20,6 +20,7 @@ SOME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 pieces = st.one_of(
     st.sampled_from(OPENERS + SCRIPTS),
     st.builds(lambda bearer, quote, url: bearer.format(quote + url + quote), st.sampled_from(BEARERS), st.sampled_from(['"', ""]), st.sampled_from(URLS + SAFE)),
+    st.builds(lambda carrier, url: carrier.format(url), st.sampled_from(CARRIERS), st.sampled_from(URLS + IN_STYLE)),
     st.text(alphabet="<>/!-?=\"' ab\n&;\0[]", max_size=6),
 )  # fmt: skip
 pages = st.lists(pieces, max_size=14).map(lambda parts: "".join(parts).encode())

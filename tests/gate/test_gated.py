@@ -44,9 +44,16 @@ GATED = {
     "a pixel in noscript": ("<noscript><img src=//bad.example></noscript>", '<noscript><img data-consentkit-needs="-" data-consentkit-src=//bad.example></noscript>'),
     "in a template": ("<template><img src=//bad.example></template>", '<template><img data-consentkit-needs="-" data-consentkit-src=//bad.example></template>'),
     "a data: frame with a tracker in it": ("<object data='data:text/html;base64,Z3RhZygx'></object>", "<object data-consentkit-needs=\"analytics\" data-consentkit-data='data:text/html;base64,Z3RhZygx'></object>"),
-    "relative to a tracker's base": ("<base href=//bad.example/><img src=x.gif>", '<base href=//bad.example/><img data-consentkit-needs="-" data-consentkit-src=x.gif>'),
+    "a handler that runs by itself": ("<img src=/a onload='new Image().src=`//bad.example`'>", "<img data-consentkit-needs=\"-\" data-consentkit-src=/a data-consentkit-onload='new Image().src=`//bad.example`'>"),
+    "a tracker's base, and what is relative to it": ("<base href=//bad.example/><img src=x.gif>", '<base data-consentkit-needs="-" data-consentkit-href=//bad.example/><img data-consentkit-needs="-" data-consentkit-src=x.gif>'),
     "marked by the author": ('<script data-consent="analytics" src=/own.js></script>', '<script type="text/plain" data-consentkit-needs="analytics" data-consent="analytics" data-consentkit-src=/own.js></script>'),
     "marked inline": ("<script data-consent='analytics, marketing'>x()</script>", "<script type=\"text/plain\" data-consentkit-needs=\"analytics marketing\" data-consent='analytics, marketing'>x()</script>"),
+    "marked with no word": ("<script data-consent='' src=/x></script>", "<script type=\"text/plain\" data-consentkit-needs=\"-\" data-consent='' data-consentkit-src=/x></script>"),
+    "rules for wherever the links lead": ('<script type=speculationrules>{"prefetch": [{"source": "document", "where": {"selector_matches": "a"}}]}</script>', '<script type="text/plain" data-consentkit-needs="-" data-consentkit-type=speculationrules>{"prefetch": [{"source": "document", "where": {"selector_matches": "a"}}]}</script>'),
+    "rules for the site or wherever": ('<script type=speculationrules>{"prerender": [{"where": {"or": [{"href_matches": "/*"}, {"href_matches": "//bad.example/*"}]}}]}</script>', None),
+    "rules in another encoding": (b'<script type=importmap>{"imports": {"\xe9": "https://bad.ex\\u0061mple/x"}}</script>'.decode("latin-1"), None),
+    "a bundle": ('<script type=webbundle>{"source": "https://bad.example/x", "resources": []}</script>', '<script type="text/plain" data-consentkit-needs="-" data-consentkit-type=webbundle>{"source": "https://bad.example/x", "resources": []}</script>'),
+    "what a worker would run": ("<script type=text/partytown src=//bad.example></script>", '<script type="text/plain" data-consentkit-needs="-" data-consentkit-type=text/partytown data-consentkit-src=//bad.example></script>'),
     "marked with an unknown word": ("<img data-consent=statistieken src=/x>", '<img data-consentkit-needs="-" data-consent=statistieken data-consentkit-src=/x>'),
     "marked with a service": ("<img data-consent-service=hotjar src=/x>", '<img data-consentkit-needs="analytics" data-consent-service=hotjar data-consentkit-src=/x>'),
     "marked with an unknown service": ("<img data-consent-service=zzz src=/x>", '<img data-consentkit-needs="-" data-consent-service=zzz data-consentkit-src=/x>'),
@@ -61,19 +68,24 @@ GATED = {
 def test_without_consent_it_is_held_back(name: str) -> None:
     page, expected = GATED[name]
     out = through(page)
-    if expected is None:
+    if expected is None and name == "every duplicate":
         assert out.count("data-consentkit-") == 4
         assert " src=" not in out.lower()
+    elif expected is None:
+        assert out.startswith('<script type="text/plain" data-consentkit-needs="-" data-consentkit-type=')
     else:
         assert out == expected
 
 
+NEVER = {"marked with an unknown word", "marked with an unknown service", "marked with no word"}
+"""What nobody can agree to."""
+
+
 @pytest.mark.checklist("GAT-06")
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("name", [name for name in GATED if name not in NEVER])
 def test_with_consent_it_is_as_the_author_wrote_it(name: str) -> None:
     page = GATED[name][0]
-    if "statistieken" not in page and "zzz" not in page:
-        assert through(page, *EVERYTHING, on=gate(configured_too=("unnamed",))) == page
+    assert through(page, *EVERYTHING, on=gate(configured_too=("unnamed",))) == page
 
 
 UNTOUCHED = {
@@ -86,7 +98,8 @@ UNTOUCHED = {
     "style": "<style>/*<img src=//bad.example>*/</style>",
     "JSON": '<script type="application/json">{"a": "//bad.example"}</script>',
     "linked data": '<script type="application/ld+json">{"sameAs": "https://bad.example"}</script>',
-    "an import map": '<script type=importmap>{"imports": {"a": "https://bad.example/a.js"}}</script>',
+    "rules for links to the site itself": '<script type=speculationrules>{"prefetch": [{"where": {"and": [{"href_matches": "/*"}, {"not": {"href_matches": "/uit"}}]}}]}</script>',
+    "an import map of the site": '<script type=importmap>{"imports": {"a": "https://fine.example/a.js"}}</script>',
     "a parked script": "<script type=text/plain src=//bad.example></script>",
     "a canonical link": "<link rel=canonical href=https://bad.example>",
     "an alternate": '<link rel="alternate" hreflang=en href="https://bad.example">',
@@ -233,3 +246,34 @@ def test_a_repeated_body_is_remembered_and_its_slots_filled_afresh() -> None:
     assert again == first.replace(b"[", b"(").replace(b"]", b")")
     assert len(told) == 1
     assert b"data-consentkit" not in one.rewrite(page, EVERYTHING, marks, document=None)
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "gbk", "big5", "gb18030"])
+def test_a_letter_that_ends_in_a_backslash_hides_nothing_in_a_style(encoding: str) -> None:
+    letter = {"shift_jis": "ソ", "gbk": "誠", "gb18030": "誠", "big5": "功"}[encoding]
+    page = f'<style>.a:before{{content:"{letter}"}}.b{{background:url(//bad.example)}}.c:before{{content:"{letter}"}}</style>'
+
+    out = gate().rewrite(page.encode(encoding), DENIED, nothing, document=False)
+
+    assert out.startswith(b'<style type="text/plain" data-consentkit-needs="-">consentkit{}.a')
+
+
+def test_what_only_the_gate_may_say_is_taken_from_whoever_else_says_it() -> None:
+    page = b'<div data-consentkit-needs=analytics DATA-consentkit-onclick="x()"><a data-consentkit=settings href=/s>'
+
+    out = gate().rewrite(page, EVERYTHING, nothing, document=False)
+
+    assert out == (
+        b'<div data-not-data-consentkit-needs=analytics data-not-DATA-consentkit-onclick="x()">'
+        b"<a data-consentkit=settings href=/s>"
+    )
+
+
+def test_where_unknown_parties_are_blocked_so_is_what_a_script_imports_from_them() -> None:
+    page = "<script type=module>import {a} from 'https://fine.example/x.js'</script><script>b='https://fine.example'</script>"
+
+    out = gate(strict=True).rewrite(page.encode(), DENIED, nothing, document=False).decode()
+
+    assert out == page.replace(
+        "<script type=", '<script type="text/plain" data-consentkit-needs="-" data-consentkit-type=', 1
+    )

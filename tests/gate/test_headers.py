@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from consentkit.gate.headers import filter_link, filter_set_cookie
+from consentkit.gate.headers import FETCHING, filter_fetches, filter_set_cookie, without_fetches
 from tests.gate.samples import DENIED, EVERYTHING, gate
 
 ONE = gate()
@@ -60,14 +60,20 @@ LINKS = [
     (b"<//hotjar.com/x>; rel=dns-prefetch, <//hotjar.com/y>; rel=modulepreload", None),
     (b"<https://cdn.example/x>; rel=preload", b"<https://cdn.example/x>; rel=preload"),
     (b"garbage, <", b"garbage, <"),
+    (b"<//hotjar.com/x>; title=\"; rel=canonical\"; rel=preload", None),
+    (b"<//hotjar.com/x>; rel=next; rel=\"x preload\", x<//hotjar.com/y>;rel=icon", b"x"),
+    (b"</a.png>; rel=preload; as=image; imagesrcset=\"/b.png 1x, //hotjar.com/c.png 2x\"", None),
+    (b"<//HOTJAR.com./x>; REL=compression-dictionary", None),
+    (b"<https://u:p@static.hotjar.com:443/x>; rel=preconnect; crossorigin", None),
+    (b"<//hotjar.com/x>", b"<//hotjar.com/x>"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("value", "expected"), LINKS)
 def test_link_headers_keep_only_what_may_be_fetched(value: bytes, expected: bytes | None) -> None:
     headers = [(b"Link", value)]
-    assert filter_link(headers, ONE, DENIED) == ([] if expected is None else [(b"Link", expected)])
-    assert filter_link(headers, gate(configured_too=("unnamed",)), EVERYTHING) == headers
+    assert filter_fetches(headers, ONE, DENIED) == ([] if expected is None else [(b"Link", expected)])
+    assert filter_fetches(headers, gate(configured_too=("unnamed",)), EVERYTHING) == headers
 
 
 def test_in_strict_mode_links_to_unknown_third_parties_go() -> None:
@@ -75,9 +81,84 @@ def test_in_strict_mode_links_to_unknown_third_parties_go() -> None:
         (b"link", b"<https://cdn.example/x>; rel=preload"),
         (b"link", b"<https://delinde.example/x>; rel=preload"),
     ]
-    assert filter_link(headers, gate(strict=True), EVERYTHING) == headers[1:]
+    assert filter_fetches(headers, gate(strict=True), EVERYTHING) == headers[1:]
 
 
 def test_a_refresh_to_a_tracker_is_removed() -> None:
     headers = [(b"refresh", b"0; url=https://bad.example/x"), (b"Refresh", b"5;url=/next"), (b"refresh", b"5")]
-    assert filter_link(headers, ONE, EVERYTHING) == headers[1:]
+    assert filter_fetches(headers, ONE, EVERYTHING) == headers[1:]
+
+
+GROUPS = """{"group":"a","max_age":9,"endpoints":[{"url":"https://hotjar.com/r"}]}, {"group": "b", "max_age": 9, "endpoints": [{"url": "/r"}]}"""
+FETCHES = {
+    "rules that speculate": ("Speculation-Rules", '"/own.json", "https://hotjar.com/rules.json"', '"/own.json"'),
+    "nothing but rules of a tracker": ("speculation-rules", '"//hotjar.com/rules.json"', None),
+    "endpoints": ("Reporting-Endpoints", 'main="https://hotjar.com/a,b", own="/r";a=1, x="https://own.example/"', 'own="/r";a=1, x="https://own.example/"'),
+    "an endpoint in escapes": ("Reporting-Endpoints", r'main="https://hot\jar.com/"', None),
+    "a group of endpoints": ("Report-To", GROUPS, '{"group": "a", "max_age": 0, "endpoints": []}, {"group": "b", "max_age": 9, "endpoints": [{"url": "/r"}]}'),
+    "one of the endpoints of a group": (
+        "Report-To",
+        '{"max_age":9,"endpoints":[{"url":"https://hotjar.com/"},{"url":"https://own.example/"}]}',
+        '{"max_age": 9, "endpoints": [{"url": "https://own.example/"}]}',
+    ),
+    "where a policy reports to": ("Content-Security-Policy", "default-src 'self'; report-uri https://hotjar.com/r /own", "default-src 'self'; report-uri /own"),
+    "the only place where a policy reports to": (
+        "Content-Security-Policy-Report-Only",
+        "script-src 'self' hotjar.com;Report-URI\t//hotjar.com/r;report-to a, img-src *;report-uri https://hotjar.com",
+        "script-src 'self' hotjar.com;;report-to a, img-src *;",
+    ),
+    "a policy that only reports": ("content-security-policy", " report-uri https://hotjar.com/ ;", None),
+}  # fmt: skip
+
+
+@pytest.mark.checklist("GAT-01")
+@pytest.mark.parametrize(("name", "value", "expected"), FETCHES.values(), ids=FETCHES)
+def test_headers_name_no_tracker_without_consent_and_are_as_they_came_with_it(
+    name: str, value: str, expected: str | None
+) -> None:
+    key = name.encode()
+    header = (key, value.encode())
+
+    assert key.lower() in FETCHING
+    assert filter_fetches([header], ONE, DENIED) == ([] if expected is None else [(key, expected.encode())])
+    assert filter_fetches([header], ONE, EVERYTHING) == [header]
+    innocent = (key, header[1].replace(b"hotjar.com", b"innocent.example").replace(rb"hot\jar", b"innocent"))
+    assert filter_fetches([innocent], ONE, DENIED) == [innocent]
+
+
+def test_network_errors_are_no_longer_told_to_a_group_that_is_gone() -> None:
+    nel = (b"NEL", b'{"report_to":"a","max_age":99,"include_subdomains":true}')
+    other = (b"nel", b'{"report_to":"b","max_age":99}')
+
+    kept = filter_fetches([(b"report-to", GROUPS.encode()), nel], ONE, DENIED)
+
+    assert kept[1] == (b"NEL", b'{"report_to": "a", "max_age": 0, "include_subdomains": true}')
+    for headers in ([(b"report-to", GROUPS.encode()), other], [nel]):
+        assert filter_fetches(headers, ONE, DENIED)[-1] == headers[-1]
+
+
+def test_reports_that_browsers_cannot_read_are_left_out_while_anything_is_denied() -> None:
+    headers = [(b"Report-To", b'{"endpoints":[{"url":"//hotjar.com/"}'), (b"nel", b"{"), (b"x", b"y")]
+
+    assert filter_fetches(headers, ONE, DENIED) == [(b"x", b"y")]
+    assert filter_fetches(headers, gate(configured_too=("unnamed",)), EVERYTHING) == headers
+
+
+def test_a_group_cut_in_two_headers_is_read_as_browsers_join_it() -> None:
+    headers = [(b"report-to", b'{"group":"a"'), (b"x", b"y"), (b"report-to", b'"endpoints":[{"url":"//hotjar.com"}]}')]
+
+    assert filter_fetches(headers, ONE, DENIED) == [
+        (b"report-to", b'{"group": "a", "endpoints": [], "max_age": 0}'),
+        (b"x", b"y"),
+    ]
+    assert filter_fetches(headers, ONE, EVERYTHING) == headers
+
+
+def test_in_doubt_all_that_fetches_goes_and_the_policy_stays_as_strict() -> None:
+    headers = [(name.upper(), b"default-src 'self'; report-uri /r; img-src *") for name in sorted(FETCHING)]
+
+    assert without_fetches([*headers, (b"x", b"y")]) == [
+        (b"CONTENT-SECURITY-POLICY", b"default-src 'self'; ; img-src *"),
+        (b"CONTENT-SECURITY-POLICY-REPORT-ONLY", b"default-src 'self'; ; img-src *"),
+        (b"x", b"y"),
+    ]

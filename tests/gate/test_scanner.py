@@ -61,7 +61,8 @@ def test_the_head_is_eaten_only_where_it_can_hold_nothing_of_ours() -> None:
     title = b"<!doctype html> <head><title>a > b</title><meta charset=utf-8>"
     assert scanner.preamble(title, 0).end() == 0
     assert scanner.head(title + b"<link href='/x'>", 0)[2] == b"link"
-    assert scanner.late_head(title + b"<link href='/x'><style>a{}</style></head><body>", 0)[2] == b"body"
+    assert scanner.late_head(title + b"<link href='/x'><script src=\"/a\"></script></head><body>", 0)[2] == b"body"
+    assert scanner.first_head(title + b"<link href='/x'><script src=\"/a\"></script></head><body>", 0)[2] == b"script"
     assert scanner.head(b"</head>", 0)[2] == b"head"
     for tag in (b"title", b"noscript", b"template", b"base", b"html", b"body"):
         assert scanner.late_head(b"<" + tag + b" a=b>", 0)[2] == tag

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from consentkit.gate.registry import Registry
-from consentkit.gate.urls import Target, candidates, opaque_text, plain_path, refresh_url, target, unescape_attribute
+from consentkit.gate.urls import (
+    Target,
+    candidates,
+    opaque_text,
+    parents,
+    plain_path,
+    refresh_url,
+    target,
+    unescape_attribute,
+    unescape_text,
+    without_port,
+)
 from tests.gate.harm import SAFE, URLS
 from tests.gate.samples import service
 
@@ -100,6 +111,8 @@ def test_paths_have_no_dot_segments(path: str, plain: str) -> None:
         ("/a (x, y) 1x, /b", ["/a", "/b"]),
         ("/a ) 1x, /b", ["/a", "/b"]),
         ("/a,,", ["/a"]),
+        ("/a (( ), //t/b 2x", ["/a", "//t/b"]),
+        ("/a (x,y) 1x,//t/b", ["/a", "//t/b"]),
     ],
 )
 def test_candidates_of_a_srcset(srcset: str, urls: list[str]) -> None:
@@ -174,3 +187,50 @@ def test_a_parameter_tells_two_services_at_one_path_apart() -> None:
     assert found("https://www.tags.example/gtag/js?id=G-1") == "counts"
     assert found("https://www.tags.example/gtag/js") == "counts"
     assert found("https://www.tags.example/other?id=AW-1") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("&#65;&#x42;&amp;&copy=", "AB&©="),
+        (f"&#{'0' * 5000}65;", "A"),
+        (f"a&#{'1' * 5000};b", "a\N{REPLACEMENT CHARACTER}b"),
+        ("&#1114112;&#0;&#;", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}&#;"),
+    ],
+)
+def test_a_character_reference_may_have_any_number_of_digits(text: str, read: str) -> None:
+    assert unescape_text(text) == read
+
+
+def test_a_script_within_svg_is_read_whatever_number_is_in_it() -> None:
+    registry = Registry([service("teller", "analytics", inline=("telt(",))])
+
+    assert [one.id for one in registry.of_code(f"&#{'1' * 5000}; t&#101;lt(".encode())] == ["teller"]
+
+
+@pytest.mark.parametrize(
+    ("header", "host"),
+    [
+        ("school.example:8000", "school.example"),
+        ("school.example:", "school.example"),
+        ("school.example", "school.example"),
+        ("[::1]:8000", "[::1]"),
+        ("[::1]", "[::1]"),
+    ],
+)
+def test_a_host_header_names_a_host_and_perhaps_a_port(header: str, host: str) -> None:
+    assert without_port(header) == host
+
+
+def test_the_parents_of_a_host_come_after_it_the_longest_first() -> None:
+    assert list(parents("a.b.example")) == ["a.b.example", "b.example", "example"]
+    assert list(parents("")) == []
+
+
+def test_a_service_on_one_port_of_a_host_is_known_on_each() -> None:
+    registry = Registry([service("teller", "analytics", "Teller.example:8443/Tel?id=A")])
+
+    found = [registry.of_url(f"https://teller.example{rest}/tel?id=ABC") for rest in ("", ":8443", ":9000")]
+
+    assert [one.id if one else "" for one in found] == ["teller"] * 3
+    assert registry.of_url("https://teller.example:8443/tel?id=B") is None

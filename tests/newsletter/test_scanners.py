@@ -62,9 +62,12 @@ QUERIES = ["", "?lang=en", "?List-Unsubscribe=One-Click", "?action=all", "?actio
 
 
 def dump(path: Path) -> str:
-    """All there is in the database, by a hash of the statements that would make it."""
+    """All there is of people in the database, by a hash of the statements that would make it.
+
+    What the host's own pages turned out to have is counted whoever asks for them.
+    """
     with closing(sqlite3.connect(path)) as connection:
-        text = "\n".join(connection.iterdump())
+        text = "\n".join(line for line in connection.iterdump() if not line.startswith('INSERT INTO "seen"'))
     assert "INSERT INTO" in text
     return hashlib.sha256(text.encode()).hexdigest()
 

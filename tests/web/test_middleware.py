@@ -391,6 +391,62 @@ def test_headers_that_load_trackers_are_filtered(kit: MiniKit) -> None:
     assert link in visit(app, cookie=kit.cookie("analytics")).all(b"link")
 
 
+LOADING = [
+    (b"Link", b"<https://www.youtube.com/x>; rel=preload"),
+    (b"Refresh", b"0; url=https://www.youtube.com/"),
+    (b"Reporting-Endpoints", b'main="https://www.youtube.com/r"'),
+    (b"Report-To", b'{"max_age":1,"endpoints":[{"url":"https://www.youtube.com/r"}]}'),
+    (b"Speculation-Rules", b'"https://www.youtube.com/r.json"'),
+    (b"Content-Security-Policy-Report-Only", b"img-src *; report-uri https://www.youtube.com/r"),
+]
+PASSING: dict[str, dict[str, Any]] = {
+    "a page": {"bodies": (PAGE,)},
+    "a page in pieces": {"bodies": (PAGE[:90], PAGE[90:])},
+    "a page that can't be read": {"bodies": (PAGE,), "type": b"text/html; charset=utf-7"},
+    "data": {"bodies": (b"{}",), "type": b"application/json"},
+    "a picture of no type": {"bodies": (b"GIF89a",), "type": None},
+    "nothing of no type": {"bodies": (b"",), "type": None},
+    "a way elsewhere": {"bodies": (b"",), "status": 302, "headers": [(b"location", b"/x")]},
+    "nothing new": {"bodies": (), "status": 304},
+    "no content": {"bodies": (), "status": 204},
+    "a download": {"bodies": (PAGE,), "headers": [(b"content-disposition", b"attachment")]},
+}
+
+
+@pytest.mark.checklist("GAT-01", "GAT-06")
+@pytest.mark.parametrize("what", PASSING)
+def test_no_response_of_any_kind_has_a_header_that_leads_to_a_tracker(kit: MiniKit, what: str) -> None:
+    given = dict(PASSING[what])
+    bodies, own = given.pop("bodies"), given.pop("headers", [])
+    app = kit.wrap(answering(*bodies, headers=[*LOADING, *own, (b"cache-control", b"private")], **given))
+
+    held, released = visit(app), visit(app, cookie=kit.cookie("youtube"))
+
+    assert b"youtube.com" not in b"".join(value for _, value in held.headers)
+    assert held.all(b"content-security-policy-report-only") == [b"img-src *;"]
+    assert [value for _, value in LOADING if value not in {value for _, value in released.headers}] == []
+
+
+def test_what_a_shared_cache_may_keep_leads_to_no_tracker_even_with_consent(kit: MiniKit) -> None:
+    app = kit.wrap(answering(b"{}", type=b"application/json", headers=[*LOADING, (b"cache-control", b"max-age=9")]))
+
+    answer = visit(app, cookie=kit.cookie("youtube"))
+
+    assert b"youtube.com" not in b"".join(value for _, value in answer.headers)
+    assert answer.body == b"{}"
+
+
+def test_headers_that_lead_elsewhere_leave_as_they_came(kit: MiniKit) -> None:
+    own = [(name, value.replace(b"www.youtube.com", b"own.example")) for name, value in LOADING]
+    start = [(b"content-type", b"application/json"), *own]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": start})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    assert visit(kit.wrap(app)).messages[0]["headers"] == start
+
+
 def test_early_hints_are_filtered(kit: MiniKit) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         links = [b"<https://www.youtube.com/x.js>; rel=preload", b"</a.css>; rel=preload"]

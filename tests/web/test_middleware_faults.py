@@ -41,7 +41,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("ending a page", Rewriter, "close"),
     ("judging a cookie", Gate, "cookie"),
     ("filtering cookies", middleware, "filter_set_cookie"),
-    ("filtering links", middleware, "filter_link"),
+    ("judging what headers fetch", middleware, "filter_fetches"),
     ("making the headers", middleware, "page_headers"),
     ("reading the policy", middleware, "content_policy"),
     ("reading the conditions", middleware, "unmark"),

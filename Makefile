@@ -19,8 +19,9 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# Where the browser tests find Chromium: the system's, or the one that scripts/needs put beside Python.
+# Where the browser tests find Chromium and Firefox: the system's, or those that scripts/needs put beside Python.
 export CONSENTKIT_CHROMIUM ?= $(firstword $(wildcard $(CURDIR)/$(BIN)/chromium) /usr/bin/chromium)
+export CONSENTKIT_FIREFOX ?= $(firstword $(wildcard $(CURDIR)/$(BIN)/firefox) /usr/bin/firefox-esr)
 
 .PHONY: help
 help:  ## this list
@@ -52,12 +53,17 @@ layers: $(VENV)/.dev  ## which module may import which
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: suite
-suite: $(VENV)/.dev $(VENV)/.browser node_modules/.installed  ## all tests (TESTS=tests/gate for some, JOBS=4 for more at once)
+suite: $(VENV)/.dev $(VENV)/.browsers node_modules/.installed  ## all tests (TESTS=tests/gate for some, JOBS=4 for more at once)
 	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 .PHONY: bench
 bench: $(VENV)/.dev $(VENV)/.browser  ## the measured ratios, each beside its goal
 	$(BIN)/python -m benchmarks
+
+.PHONY: battery
+battery: $(VENV)/.dev $(VENV)/.browsers  ## does anything reach a tracker before consent? in every browser (BROWSERS=firefox for one)
+	@leaked=0; for browser in $(or $(BROWSERS),chromium firefox webkit); do \
+		$(BIN)/python -m battery --browser $$browser || leaked=1; done; exit $$leaked
 
 .PHONY: test-post
 test-post: $(VENV)/.dev  ## mailings through a real Postfix and Dovecot, which root starts in a folder of their own
@@ -65,7 +71,7 @@ test-post: $(VENV)/.dev  ## mailings through a real Postfix and Dovecot, which r
 	$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -p no:cacheprovider tests/post
 
 .PHONY: fuzz
-fuzz: $(VENV)/.dev  ## the scanner against an independent tokenizer, RUNS=1000000 documents
+fuzz: $(VENV)/.dev  ## the gate against independent parsers, RUNS=1000000 documents
 	CONSENTKIT_FUZZ_RUNS=$(or $(RUNS),1000000) $(BIN)/python -m pytest --timeout 0 tests/gate/test_oracle.py
 
 .PHONY: soak
@@ -106,6 +112,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.browser: scripts/needs | $(VENV)/.dev
 	scripts/needs browser $(BIN)
+	@touch $@
+
+$(VENV)/.browsers: scripts/needs | $(VENV)/.browser
+	scripts/needs browsers $(BIN)
 	@touch $@
 
 node_modules/.installed: package.json

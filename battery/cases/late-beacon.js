@@ -1,0 +1,1 @@
+navigator.sendBeacon("https://www.google-analytics.com/g/collect?case=$case", "v=2");

@@ -1,0 +1,1 @@
+document.createElement("div").innerHTML = '<img src="https://www.facebook.com/tr?case=$case" alt="">';

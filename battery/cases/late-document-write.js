@@ -1,0 +1,1 @@
+document.write('<script src="https://www.google-analytics.com/ga.js?case=$case"><\/script>');

@@ -1,0 +1,1 @@
+new Image().srcset = "https://www.facebook.com/tr?case=$case 1x";

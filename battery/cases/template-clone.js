@@ -1,0 +1,1 @@
+document.body.append(document.getElementById("$case").content.cloneNode(true));

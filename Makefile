@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PORT ?= 8000
-JOBS ?= 3
+JOBS ?= 4
 TESTS ?= tests
 
 VENV := .venv
@@ -62,6 +62,7 @@ bench: $(VENV)/.dev $(VENV)/.browser  ## the measured ratios, each beside its go
 
 .PHONY: battery
 battery: $(VENV)/.dev $(VENV)/.browsers  ## does anything reach a tracker before consent? in every browser (BROWSERS=firefox for one)
+	scripts/needs webkit
 	@leaked=0; for browser in $(or $(BROWSERS),chromium firefox webkit); do \
 		$(BIN)/python -m battery --browser $$browser || leaked=1; done; exit $$leaked
 

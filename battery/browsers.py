@@ -351,31 +351,32 @@ class _Windows:
             time.sleep(0.05)
 
     def press(self, path: str, selector: str) -> bool:
-        self._go(path)
-        end = time.monotonic() + (PATIENCE if self.js else 1)
-        while time.monotonic() < end:
-            if button := self._shown(selector):
-                button.click()
-                break
-            time.sleep(0.05)
-        else:
-            return False
-        end = time.monotonic() + PATIENCE
-        while self._shown(selector):
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.05)
-        time.sleep(0.3)
-        return True
-
-    def _shown(self, selector: str) -> Any:
         from selenium.common.exceptions import WebDriverException
 
-        with suppress(WebDriverException):
-            return next(
-                (one for one in self.session.find_elements("css selector", selector) if one.is_displayed()), None
-            )
-        return None
+        self._go(path)
+        end = time.monotonic() + PATIENCE * (2 if self.js else 1)
+        gone, pressed = 0, False
+        while time.monotonic() < end and gone < 5:
+            shown = self._shown(selector)
+            if shown and not pressed:
+                with suppress(WebDriverException):
+                    shown[0].click()
+                    pressed = True
+            # Between two documents nothing is shown either: it has to stay away.
+            gone = gone + 1 if pressed and shown == [] else 0
+            time.sleep(0.1)
+        return gone >= 5
+
+    def _shown(self, selector: str) -> list[Any] | None:
+        """The elements that can be seen; None when the browser can't say."""
+        from selenium.common.exceptions import WebDriverException
+
+        try:
+            if self.session.current_url == "about:blank" or not self.session.find_elements("css selector", "h1"):
+                return None
+            return [one for one in self.session.find_elements("css selector", selector) if one.is_displayed()]
+        except WebDriverException:
+            return None
 
     def keep(self, cookies: Sequence[str]) -> None:
         raise NotImplementedError("it clicks")

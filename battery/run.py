@@ -212,7 +212,7 @@ class Battery:
                 visitor.visit(list(dict.fromkeys(lost)), clicks)
                 run.findings = self._granted(target, mode, self._arrived(), visitor.stored(), js=js)
         if target.exact:
-            run.findings += self._bytes(site, every=state == "granted" and mode.startswith("private"))
+            run.findings += self._bytes(site, every=state == "granted" and answered and mode.startswith("private"))
         for case in self.cases:
             if case.innocent and js:
                 run.findings += self._innocent(case, site, "" if target.opens(case, mode, js=js) else "mode")

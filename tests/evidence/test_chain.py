@@ -282,7 +282,7 @@ def test_an_end_noted_earlier_shows_what_the_chain_itself_can_not(written: Evide
 )
 def test_what_no_program_of_ours_could_have_written_is_a_problem_and_no_crash(tmp_path: Path, sql: str) -> None:
     store = Store(f"sqlite:///{tmp_path}/x.db")
-    evidence = two_chains(Evidence(store, journal=tmp_path / "journal"))
+    evidence = two_chains(Evidence(store, journal=tmp_path / "journal", patience=30.0))
     with tampering(store) as engine, engine.begin() as connection:
         connection.exec_driver_sql(sql)
 

@@ -64,6 +64,7 @@
   };
 
   const wakeUp = () => {
+    for (const form of all('[data-consentkit=withdraw]')) form.hidden = !active;
     // Ours stood where a script will now show something.
     all('[data-consentkit-place]').forEach(one => granted.includes(one.dataset.consentkitPlace) && one.remove());
     for (const element of all('[data-consentkit-needs]')) {
@@ -123,7 +124,6 @@
     const again = wake == 'again' && now.some(one => !granted.includes(one));
     granted = now;
     active = consented;
-    for (const form of all('[data-consentkit=withdraw]')) form.hidden = !active;
     if (again) return location.reload();
     wakeUp();
     // For what waits behind the tags: see consentkit-guard.js.
@@ -203,9 +203,8 @@
   // A page that swaps its body keeps the question, and in shared mode its new parts wake too.
   if (section) new MutationObserver(() => {
     if (open && !section.isConnected) {
-      const other = document.getElementById('consentkit');
-      if (other) section = other;
-      else document.body.prepend(section);
+      section = document.getElementById('consentkit') ?? (document.body.prepend(section), section);
+      section.hidden = false;
     }
     wakeUp();
   }).observe(document, { childList: true, subtree: true });

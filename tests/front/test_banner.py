@@ -537,6 +537,25 @@ def test_a_body_swap_keeps_the_open_question_and_only_one(visit: Callable[..., P
     expect(page.locator("#consentkit")).to_have_count(0)
 
 
+def test_a_body_swap_of_a_shared_page_keeps_the_question_and_then_the_way_back_in_view(
+    visit: Callable[..., Page],
+) -> None:
+    """What comes in is everybody's: there the banner and the button that withdraws are hidden until a script looks."""
+    page = visit(School(view=make_view(mode="shared")))
+    swap = """async () => { const text = await (await fetch('/')).text();
+        document.body.replaceWith(new DOMParser().parseFromString(text, 'text/html').body) }"""
+
+    page.evaluate(swap)
+    expect(page.locator("#consentkit")).to_have_count(1)
+    expect(page.locator("#consentkit")).to_be_visible()
+    page.get_by_role("button", name="Accepteren", exact=True).click()
+    expect(page.get_by_role("button", name="Toestemming intrekken")).to_be_visible()
+    page.evaluate(swap)
+
+    expect(page.get_by_role("button", name="Toestemming intrekken")).to_be_visible()
+    expect(page.locator("#consentkit")).to_be_hidden()
+
+
 def test_a_host_that_takes_over_all_forms_does_not_get_ours(visit: Callable[..., Page]) -> None:
     host = HOST_PAGE.replace(
         "</head>",

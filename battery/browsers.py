@@ -58,19 +58,21 @@ class Stuck(Exception):
     """A driver that does not answer any more, which says nothing of the tool."""
 
 
-class Visitor(Protocol):
-    """One person with a fresh profile; `clicks` is whether it can click."""
+Keep = Callable[[Sequence[str]], None]
 
-    clicks: bool
+
+class Visitor(Protocol):
+    """One person with a fresh profile."""
+
+    @property
+    def keep(self) -> Keep | None:
+        """Takes `Set-Cookie` headers as if the site had sent them, where the browser can't click; None where it can."""
 
     def visit(self, paths: Sequence[str], clicks: Mapping[str, Sequence[str]]) -> None:
         """Open each page in a tab of its own, click in it, and wait until nothing comes any more."""
 
     def press(self, path: str, selector: str) -> bool:
         """Open a page and press a button that makes its banner go; False when there is none to be seen."""
-
-    def keep(self, cookies: Sequence[str]) -> None:
-        """Take `Set-Cookie` headers as if the site had sent them."""
 
     def stored(self) -> set[str]:
         """Names of the cookies and of what localStorage holds on the site."""
@@ -226,7 +228,11 @@ class _Tabs:
             tab.close()
         return True
 
-    def keep(self, cookies: Sequence[str]) -> None:
+    @property
+    def keep(self) -> Keep | None:
+        return None if self.clicks else self._keep
+
+    def _keep(self, cookies: Sequence[str]) -> None:
         for cookie in cookies:
             name, _, rest = cookie.partition("=")
             self.context.add_cookies(
@@ -310,7 +316,7 @@ class _Windows:
     session: Any
     world: World
     js: bool
-    clicks: bool = True
+    keep: None = None
     seen: set[str] = field(default_factory=set)
 
     def visit(self, paths: Sequence[str], clicks: Mapping[str, Sequence[str]]) -> None:
@@ -377,9 +383,6 @@ class _Windows:
             return [one for one in self.session.find_elements("css selector", selector) if one.is_displayed()]
         except WebDriverException:
             return None
-
-    def keep(self, cookies: Sequence[str]) -> None:
-        raise NotImplementedError("it clicks")
 
     def stored(self) -> set[str]:
         return self.seen

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def without(text: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Peer(Target):
+class Peer(Target, ABC):
     """A tool from npm. `package` tells the version; `files` are URL paths under `/peers/` by file."""
 
     package: str = ""
@@ -123,9 +124,9 @@ class Peer(Target):
 
         return _TAG.sub(one, text)
 
+    @abstractmethod
     def script(self, case: Case, given: str, first: dict[str, str], url: str, text: str) -> str:
         """A script of a tracker, `given` being its attributes as written and `url` where it comes from."""
-        raise NotImplementedError
 
     def element(self, name: str, given: str, first: dict[str, str]) -> str | None:
         """A start tag of a tracker's element that is no script; None when the tool has no form for it."""

@@ -170,7 +170,7 @@ class Battery:
         """Press a button of the banner, or where a browser without scripts can't be driven, post its form."""
         if not button:
             return False
-        if js or visitor.clicks:
+        if js or visitor.keep is None:
             return visitor.press(HOME, button)
         cookies = target.by_hand(self._ask, decision)
         if not cookies:

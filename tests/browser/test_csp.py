@@ -17,7 +17,8 @@ from starlette.websockets import WebSocket
 
 from consentkit import ConsentKit
 from tests.browser.trackers import Trackers, trackers
-from tests.browser_fixtures import forget_loop, resume_loop, serving
+from tests.browser.world import SITE, Door, a_world
+from tests.browser_fixtures import forget_loop, resume_loop
 from tests.front.harness import until
 from tests.journeys.school import settings
 
@@ -83,15 +84,6 @@ STRICT_PAGE = """<!doctype html><html lang="nl"><head><title>De Linde</title>
 """
 
 
-class Door:
-    """Where every name under school.test leads: to the app of the test that runs."""
-
-    app: Any = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
 @pytest.fixture(scope="module")
 def arrived() -> Iterator[Trackers]:
     with trackers() as found:
@@ -100,17 +92,8 @@ def arrived() -> Iterator[Trackers]:
 
 @pytest.fixture(scope="module")
 def world(arrived: Trackers, launch: Callable[..., Browser]) -> Iterator[tuple[Browser, Door]]:
-    door = Door()
-    with serving() as serve:
-        port = serve(door).rpartition(":")[2]
-        stand_in = f"127.0.0.1:{arrived.port}"
-        rules = f"MAP www.school.test:80 127.0.0.1:{port}, MAP beeld.school.test:80 127.0.0.1:{port}, MAP * {stand_in}"
-        browser = launch(f"--host-resolver-rules={rules}", "--ignore-certificate-errors")
-        forget_loop()
-        yield browser, door
-        resume_loop()
-        browser.close()
-        forget_loop()
+    with a_world(launch, arrived, ["*"], names=(SITE, "beeld.school.test")) as opened:
+        yield opened
 
 
 def school(page: str, scripts: dict[str, str], headers: dict[str, str], asked: list[str]) -> Starlette:

@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from consentkit import ConsentKit
 from tests.browser.trackers import Trackers, trackers
-from tests.browser_fixtures import forget_loop, resume_loop, serving
+from tests.browser.world import Door, a_world
+from tests.browser_fixtures import forget_loop, resume_loop
 from tests.front.harness import until
 from tests.journeys.school import settings
 
@@ -76,28 +77,10 @@ def old(answer: str) -> dict[str, str]:
     return {"name": "CookieConsent", "value": value, "url": "http://www.school.test"}
 
 
-class Door:
-    """Where http://www.school.test leads: to the app of the test that runs."""
-
-    app: Any = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
 @pytest.fixture(scope="module")
 def world(launch: Callable[..., Browser]) -> Iterator[tuple[Browser, Door, Trackers]]:
-    door = Door()
-    with trackers() as arrived, serving() as serve:
-        port = serve(door).rpartition(":")[2]
-        to = f"127.0.0.1:{arrived.port}"
-        rules = f"MAP www.school.test:80 127.0.0.1:{port}, MAP {HOST} {to}, MAP consent.cookiebot.com {to}"
-        browser = launch(f"--host-resolver-rules={rules}, MAP * ~NOTFOUND", "--ignore-certificate-errors")
-        forget_loop()
+    with trackers() as arrived, a_world(launch, arrived, [HOST, "consent.cookiebot.com"]) as (browser, door):
         yield browser, door, arrived
-        resume_loop()
-        browser.close()
-        forget_loop()
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from consentkit import ConsentKit
 from tests.browser.trackers import Trackers, trackers
-from tests.browser_fixtures import forget_loop, resume_loop, serving
+from tests.browser.world import Door, a_world
+from tests.browser_fixtures import forget_loop, resume_loop
 from tests.front.harness import axe
 from tests.journeys.school import settings
 
@@ -45,29 +46,10 @@ HERE = "http://www.school.test"
 NEEDS = "all => all.map(one => one.dataset.consentkitNeeds)"
 
 
-class Door:
-    """Where http://www.school.test leads: to the app of the test that runs."""
-
-    app: Any = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
 @pytest.fixture(scope="module")
 def world(launch: Callable[..., Browser]) -> Iterator[tuple[Browser, Door, Trackers]]:
-    """A Chromium for which http://www.school.test is the door, and every other host one stand-in."""
-    door = Door()
-    with trackers() as arrived, serving() as serve:
-        port = serve(door).rpartition(":")[2]
-        own = "MAP content-autofill.googleapis.com ~NOTFOUND"  # the browser's, for any page with a form
-        rules = f"MAP www.school.test:80 127.0.0.1:{port}, {own}, MAP * 127.0.0.1:{arrived.port}"
-        browser = launch(f"--host-resolver-rules={rules}", "--ignore-certificate-errors")
-        forget_loop()
+    with trackers() as arrived, a_world(launch, arrived, ["*"]) as (browser, door):
         yield browser, door, arrived
-        resume_loop()
-        browser.close()
-        forget_loop()
 
 
 class Visitor:

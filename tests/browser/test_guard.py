@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from consentkit import ConsentKit
 from tests.browser.trackers import Trackers, trackers
-from tests.browser_fixtures import forget_loop, resume_loop, serving
+from tests.browser.world import Door, a_world
+from tests.browser_fixtures import forget_loop, resume_loop
 from tests.front.harness import until
 from tests.journeys.school import settings
 
@@ -71,15 +72,6 @@ PICTURES = [
 REQUESTS = ["fetch", "request", "fetchlent", "beacon", "events", "socket"]
 
 
-class Door:
-    """Where http://www.school.test leads: to the app of the test that runs."""
-
-    app: Any = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
 @pytest.fixture(scope="module")
 def arrived() -> Iterator[Trackers]:
     with trackers() as found:
@@ -88,21 +80,8 @@ def arrived() -> Iterator[Trackers]:
 
 @pytest.fixture(scope="module")
 def world(arrived: Trackers, launch: Callable[..., Browser]) -> Iterator[tuple[Browser, Door]]:
-    """A Chromium for which http://www.school.test is the door, and every other host the stand-in."""
-    door = Door()
-    with serving() as serve:
-        port = serve(door).rpartition(":")[2]
-        hosts = [base.split("/")[2] for base in BASES]
-        rules = [
-            f"MAP www.school.test:80 127.0.0.1:{port}",
-            *(f"MAP {host} 127.0.0.1:{arrived.port}" for host in hosts),
-        ]
-        browser = launch(f"--host-resolver-rules={', '.join(rules)}, MAP * ~NOTFOUND", "--ignore-certificate-errors")
-        forget_loop()
-        yield browser, door
-        resume_loop()
-        browser.close()
-        forget_loop()
+    with a_world(launch, arrived, [base.split("/")[2] for base in BASES]) as opened:
+        yield opened
 
 
 def host(policy: str, pages: dict[str, str]) -> Starlette:
@@ -241,6 +220,8 @@ def test_after_acceptance_all_that_waited_goes_on_in_its_order(
     page = found.page
 
     page.get_by_role("button", name="Accepteren").click()
+    for base in (ANALYTICS, PIXEL):
+        until(page, f"['fetch', 'fetchlent', 'request'].every(one => results[{base!r}]?.[one])")
     found.settle(1500)
 
     for base in (ANALYTICS, PIXEL):

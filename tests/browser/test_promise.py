@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from consentkit import ConsentKit
 from tests.browser.trackers import Trackers, trackers
-from tests.browser_fixtures import forget_loop, resume_loop, serving
+from tests.browser.world import Door, a_world
+from tests.browser_fixtures import forget_loop, resume_loop
 from tests.journeys.school import settings
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -86,29 +87,10 @@ def arrived() -> Iterator[Trackers]:
         yield found
 
 
-class Door:
-    """Where http://www.school.test leads: to the app of the test that runs."""
-
-    app: Any = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
 @pytest.fixture(scope="module")
 def world(arrived: Trackers, launch: Callable[..., Browser]) -> Iterator[tuple[Browser, Door]]:
-    """A Chromium for which http://www.school.test is the door, and every other host the stand-in."""
-    door = Door()
-    with serving() as serve:
-        port = serve(door).rpartition(":")[2]
-        to = f"127.0.0.1:{arrived.port}"
-        rules = ", ".join([f"MAP www.school.test:80 127.0.0.1:{port}", *(f"MAP {host} {to}" for host in HOSTS)])
-        browser = launch(f"--host-resolver-rules={rules}, MAP * ~NOTFOUND", "--ignore-certificate-errors")
-        forget_loop()
-        yield browser, door
-        resume_loop()
-        browser.close()
-        forget_loop()
+    with a_world(launch, arrived, HOSTS) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from starlette.routing import Route
 from consentkit import ConsentKit, catalogue
 from consentkit.render import Renderer
 from tests.browser.trackers import Trackers, trackers
-from tests.browser_fixtures import forget_loop, resume_loop, serving
+from tests.browser.world import Door, a_world
+from tests.browser_fixtures import forget_loop, resume_loop
 from tests.front.harness import make_policy, make_view, until
 from tests.journeys.school import settings
 
@@ -149,15 +150,6 @@ def app() -> Starlette:
     return Starlette(routes=[Route("/", page), Route("/brief", page)])
 
 
-class Door:
-    """Where the site's name leads: to the app of the test that runs."""
-
-    app: Any = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
 @pytest.fixture(scope="module")
 def arrived() -> Iterator[Trackers]:
     with trackers() as found:
@@ -166,18 +158,8 @@ def arrived() -> Iterator[Trackers]:
 
 @pytest.fixture(scope="module")
 def world(arrived: Trackers, launch: Callable[..., Browser]) -> Iterator[tuple[Browser, Door]]:
-    """A Chromium for which the site is the door, and the rest of the world the stand-in for Google and Meta."""
-    door = Door()
-    with serving() as serve:
-        port = serve(door).rpartition(":")[2]
-        to = f"127.0.0.1:{arrived.port}"
-        rules = ", ".join([f"MAP www.school.test:80 127.0.0.1:{port}", *(f"MAP {host} {to}" for host in HOSTS)])
-        browser = launch(f"--host-resolver-rules={rules}, MAP * ~NOTFOUND", "--ignore-certificate-errors")
-        forget_loop()
-        yield browser, door
-        resume_loop()
-        browser.close()
-        forget_loop()
+    with a_world(launch, arrived, HOSTS) as opened:
+        yield opened
 
 
 Visit = Callable[..., tuple[Page, ConsentKit]]

@@ -24,7 +24,6 @@ _PAGES_BYTES: Final = 16 * 1024 * 1024
 _CONTEXTS: Final = 16
 _DEEPEST_SRCDOC: Final = 4
 _OURS: Final = b"data-consentkit-"
-_OURS_TEXT: Final = _OURS.decode()
 _UNKNOWN: Final = "unknown"
 _PLAYER: Final = re.compile(rb"(?<=//)(?:www\.|m\.)?youtube\.com(?=/embed/)", re.IGNORECASE)
 
@@ -285,7 +284,8 @@ class Gate:
         loads = runs or code if script else sheet or not vectors.moved(name, context).isdisjoint(first)
         if "style" in first or context.foreign or name == "svg":
             loads = self._look_at_style(name, first, context, found) or loads
-        for key, handler in vectors.handlers(first).items():
+        handlers = vectors.handlers(first)
+        for key, handler in handlers.items():
             for service in self._registry.of_code(handler.encode(), markup=False):
                 found.services[service.id] = service
                 found.sights[Sight(name, "", service.id)] = None
@@ -309,7 +309,7 @@ class Gate:
         place = self._place(first) if self._places else None
         policy = first.get("content") if name == "meta" and vectors.sets_policy(first) else None
         rare = bool(settings or place or policy or found.dialect)
-        acts = runs or vectors.acts(first)
+        acts = runs or bool(handlers) or vectors.acts(first)
         return Tag(
             name,
             scanner.self_closing(raw),
@@ -355,7 +355,7 @@ class Gate:
         """The tag as it would leave with consent: unparked, and asked for from where less is kept."""
         every, first = _attributes(raw)
         opened = raw
-        if any(key.startswith(_OURS_TEXT) for key in first):
+        if _OURS in raw.lower():
             # What only we may say: it would be put back as if the page's author had written it.
             opened = b"".join(_disowned(raw, every))
             every, first = _attributes(opened)
@@ -468,7 +468,7 @@ class Gate:
             out = [b'"']
             if service is not None and not any(item.name == "title" for item in every):
                 out += [b' title="', escape(service.title).encode("ascii", "xmlcharrefreplace"), b'"']
-        moved = vectors.moved(name, context).union(also)
+        moved = vectors.moved(name, context).union(also) if also else vectors.moved(name, context)
         for item in every:
             if item.name in moved:
                 out += [raw[at : item.at], _OURS]
@@ -503,7 +503,7 @@ def _disowned(raw: bytes, every: Iterable[Attribute]) -> Iterator[bytes]:
     """The tag with those attributes under other names that only we put in."""
     at = 0
     for item in every:
-        if item.name.startswith(_OURS_TEXT):
+        if item.name.startswith(_OURS.decode()):
             yield raw[at : item.at] + b"data-not-"
             at = item.at
     yield raw[at:]

@@ -99,9 +99,9 @@ _PLAIN_REST = (
     _many(
         rb" "
         + _UNTELLING
-        + rb"""="[^"]*+"| style=\""""
+        + rb"""="[^"]*+"| src="/(?=[A-Za-z0-9_.~%-])[^"]*+"| style=\""""
         + _STYLE_VALUE
-        + rb"""\"| src="/(?=[A-Za-z0-9_.~%-])[^"]*+"|[\t\n\f\r /][\t\n\f\r /]*+(?:"""
+        + rb"""\"|[\t\n\f\r /][\t\n\f\r /]*+(?:"""
         + _UNTELLING
         + _AFTER_NAME
         + rb"|(?!"
@@ -151,9 +151,13 @@ _SHAPE = _any_case(
 )
 _HERE = rb'(?:xlink:)?href="(?:#|/(?=[A-Za-z0-9_.~%-]))[^"]*+"'
 _DRAWN_WITH = _any_case("clip-path cursor fill filter marker-end marker-mid marker-start mask stroke")
+# Attributes of which nothing loads, by their first letters alone: most of what an icon has.
+_GEOMETRY = rb'(?:[aegijklnqrtvwyzAEGIJKLNQRTVWYZ][^\t\n\f\r />=]*+|d|x|cx|cy|height)="[^"]*+"'
 _SHAPE_REST = (
     _many(
-        rb"[\t\n\f\r /][\t\n\f\r /]*+(?:(?!(?:(?:[xX][lL][iI][nN][kK]:)?+[hH][rR][eE][fF]|"
+        rb" "
+        + _GEOMETRY
+        + rb"|[\t\n\f\r /][\t\n\f\r /]*+(?:(?!(?:(?:[xX][lL][iI][nN][kK]:)?+[hH][rR][eE][fF]|"
         + _DRAWN_WITH
         + rb")(?=[\t\n\f\r />=])|"
         + _TELLING

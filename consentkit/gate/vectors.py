@@ -253,13 +253,12 @@ def link_fetches(rels: str) -> bool:
 
 def handlers(first: Mapping[str, str]) -> dict[str, str]:
     """The event handlers that run by themselves and could ask for something elsewhere."""
-    return {key: code for key, code in first.items() if "/" in code and _BY_ITSELF.match(key)}
+    return {key: code for key, code in first.items() if key[:2] == "on" and "/" in code and _BY_ITSELF.match(key)}
 
 
 def acts(first: Mapping[str, str]) -> bool:
-    """Whether attributes of this element run code by themselves."""
-    urls = (first.get(key, "") for key in ("src", "data"))
-    return bool(handlers(first)) or any(url.lstrip()[:11].lower() == "javascript:" for url in urls)
+    """Whether this element's own document is code: a `javascript:` URL."""
+    return any(first[key].lstrip()[:11].lower() == "javascript:" for key in ("src", "data") if key in first)
 
 
 def imported(code: str) -> list[str]:

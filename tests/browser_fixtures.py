@@ -16,6 +16,11 @@ import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = os.environ.get("CONSENTKIT_CHROMIUM", "/usr/bin/chromium")
+# The same engine, of the same release, without the windows and services of a browser: a page costs it a third less.
+# Where it is missing the tests run in the whole browser, as the battery always does.
+SHELL = "/usr/bin/chromium-headless-shell"
+if CHROMIUM == "/usr/bin/chromium" and os.access(SHELL, os.X_OK):
+    CHROMIUM = SHELL
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 
 from battery.browsers import CHROMIUM, FIREFOX
-from battery.cases import load
+from battery.cases import STATES, load
 from tests.browser_fixtures import forget_loop
 
 ROOT = Path(__file__).parents[2]
 WHERE = {"chromium": CHROMIUM, "firefox": FIREFOX}
 FOUND = [
-    ("chromium", "private-off", ("on", "off")),
-    ("chromium", "shared-off", ("on",)),
-    ("chromium", "private-enforce", ("on",)),
-    ("firefox", "private-off", ("on",)),
+    ("chromium", "private-off", ("on",), STATES),
+    ("chromium", "private-off", ("off",), ("before", "granted")),
+    ("chromium", "shared-off", ("on",), ("before", "granted")),
+    ("chromium", "private-enforce", ("on",), ("before", "granted")),
+    ("firefox", "private-off", ("on",), ("before", "refused")),
 ]
-"""`make battery` runs every mode in every browser, WebKitGTK too, with JavaScript and without."""
+"""`make battery` runs every state of every mode in every browser, WebKitGTK too, with JavaScript and without."""
 
 
 def run(*arguments: str) -> list[dict[str, Any]]:
@@ -49,18 +50,21 @@ def said(report: dict[str, Any]) -> list[str]:
 @pytest.mark.browser
 @pytest.mark.checklist("GAT-01", "GAT-06")
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("browser", "mode", "scripts"), FOUND, ids=[f"{one[0]}-{one[1]}" for one in FOUND])
+@pytest.mark.parametrize(
+    ("browser", "mode", "scripts", "states"), FOUND, ids=["-".join((*one[:2], *one[2])) for one in FOUND]
+)
 def test_no_case_reaches_a_tracker_before_consent_or_after_refusal_and_all_do_after_consent(
-    browser: str, mode: str, scripts: tuple[str, ...]
+    browser: str, mode: str, scripts: tuple[str, ...], states: tuple[str, ...]
 ) -> None:
     if shutil.which(WHERE[browser]) is None:
         pytest.skip(f"{browser} is not on this machine; scripts/needs browsers installs it where the system has it")
 
-    only = ("--script", *scripts) if len(scripts) == 1 else ()
+    only = ["--script", *scripts] if len(scripts) == 1 else []
+    only += [word for state in states for word in ("--state", state)]
     (report,) = run("--target", "consentkit", "--browser", browser, "--mode", mode, *only)
 
     assert "\n".join(said(report)) == ""
-    assert [run["answered"] for run in report["runs"]] == [True] * 3 * len(scripts)
+    assert [run["answered"] for run in report["runs"]] == [True] * len(states) * len(scripts)
 
 
 @pytest.mark.browser

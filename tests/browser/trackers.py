@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,11 +66,12 @@ BODIES = {
 
 @dataclass
 class Trackers:
-    """What arrived: the requests as host and path, and how many connections were opened."""
+    """What arrived: the requests as host and path, how many connections were opened, and when something last came."""
 
     port: int
     requests: list[str] = field(default_factory=list)
     connections: int = 0
+    last: float = 0.0
 
     def clear(self) -> None:
         """Begin to count anew."""
@@ -92,6 +94,7 @@ def trackers() -> Iterator[Trackers]:
 
         def do_GET(self) -> None:
             seen.requests.append(self.headers.get("Host", "?") + self.path)
+            seen.last = time.monotonic()
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
             path = self.path.partition("?")[0]
@@ -117,6 +120,7 @@ def trackers() -> Iterator[Trackers]:
         def get_request(self) -> Any:
             found = super().get_request()
             seen.connections += 1
+            seen.last = time.monotonic()
             return found
 
         def handle_error(self, *_: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from consentkit.cli import main
 from tests.journeys.school import KEY
@@ -35,6 +37,8 @@ frequency = { nl = "elke week", en = "weekly" }
 """
 AFGEMELD_KEY = "w4Rz8Kc1Yh6Bv3Mx9Td5Ng2Qj7Pf0LsE"
 Run = Callable[..., tuple[int, str, str]]
+COMMANDS = functools.cache(typer.main.get_command)
+"""The tree of commands is made once, not for each that is typed: half of what one costs."""
 # For a call that ends before it asks the database, or asks it what the other tests of the file ask on both.
 one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -50,6 +54,7 @@ def run(
     monkeypatch.setenv("CONSENTKIT_SECRET_KEYS", KEY)
     monkeypatch.setenv("CONSENTKIT_AFGEMELD_KEYS", AFGEMELD_KEY)
     monkeypatch.setenv("CONSENTKIT_DATABASE_URL", database_url)
+    monkeypatch.setattr(typer.main, "get_command", COMMANDS)
 
     def typed(*words: str, stdin: bytes = b"") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["consentkit", *words])

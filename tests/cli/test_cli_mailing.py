@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,9 +39,9 @@ fields = ["email", "name"]
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def database_url(tmp_path: Path, sqlite_template: Path) -> str:
     """SQLite alone: what differs between databases is tested below the commands."""
-    return f"sqlite:///{tmp_path / 'consentkit.db'}"
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'consentkit.db')}"
 
 
 def linked(config: Path) -> str:

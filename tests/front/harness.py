@@ -328,9 +328,29 @@ def _holds(page: Page, condition: str) -> bool:
         raise
 
 
-def axe(page: Page | Frame) -> list[str]:
-    """What axe finds wrong with the page as it looks now; run through the debugger, which no policy stops."""
+_COLOURS = ("color-contrast", "link-in-text-block")
+_ONLY: Mapping[str, Any] = {
+    "": {},
+    "colours": {"runOnly": {"type": "rule", "values": _COLOURS}, "iframes": False},
+    "structure": {"rules": {name: {"enabled": False} for name in _COLOURS}},
+    "targets": {"rules": {"target-size": {"enabled": True}}, "iframes": False},
+}
+
+
+AXE = Axe().axe_script
+"""For the pages of a context that axe looks at all: as its init script it costs each of them half."""
+
+
+def axe(page: Page | Frame, only: str = "") -> list[str]:
+    """What axe finds wrong with the page as it looks now; run through the debugger, which no policy stops.
+
+    Args:
+        only: "colours" where the rest was looked at in other colours, "structure" where the colours were; "targets"
+            for everything and the size of what is clicked, but nothing in frames, which are documents of their own.
+    """
     if not page.evaluate("'axe' in window"):
-        page.evaluate(Axe().axe_script)
-    found = page.evaluate("axe.run({resultTypes: ['violations']}).then(all => all.violations)")
+        page.evaluate(AXE)
+    found = page.evaluate(
+        "only => axe.run({resultTypes: ['violations'], ...only}).then(all => all.violations)", _ONLY[only]
+    )
     return [f"{one['id']}: {[node['html'][:200] for node in one['nodes']]}" for one in found]

@@ -250,7 +250,7 @@ def axe_in(page: Page, states: dict[str, dict[str, Any]]) -> dict[str, list[str]
         page.emulate_media(
             color_scheme=state.get("color_scheme", "light"), forced_colors=state.get("forced_colors", "none")
         )
-        wrong = axe(page)
+        wrong = axe(page, "colours" if {"color_scheme", "forced_colors"} & {*state} else "")
         if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
             wrong.append("it scrolls sideways")
         if wrong:

@@ -24,6 +24,7 @@ LIVE_VIDEO = '<iframe width="560" height="315" src="https://www.youtube.com/embe
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[School]:
     with school(tmp_path) as made:
+        made.kit.store.check()  # a busy machine may take longer to make it than an answer waits
         yield made
 
 

@@ -32,6 +32,7 @@ REFUSED, PART, GRANTED = old(), old("statistics"), old("preferences", "statistic
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[School]:
     with school(tmp_path, services=SERVICES) as made:
+        made.kit.store.check()  # a busy machine may take longer to make it than an answer waits
         yield made
 
 

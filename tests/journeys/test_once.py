@@ -27,6 +27,7 @@ COOKIE = "consentkit-once"
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[School]:
     with school(tmp_path) as made:
+        made.kit.store.check()  # a busy machine may take longer to make it than an answer waits
         yield made
 
 

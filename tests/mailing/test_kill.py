@@ -26,7 +26,7 @@ from tests.mailing import hall
 from tests.mailing.school import draft, sending
 from tests.mailing.sink import Sink
 
-RUNS = int(os.environ.get("CONSENTKIT_SOAK_RUNS", "50"))
+RUNS = int(os.environ.get("CONSENTKIT_SOAK_RUNS", "20"))
 READERS = 40
 CONNECTIONS = 3
 HANDED_OVER = {DeliveryState.SENDING, DeliveryState.SENT, DeliveryState.IN_DOUBT, DeliveryState.FAILED}

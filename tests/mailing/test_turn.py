@@ -151,11 +151,14 @@ def test_on_postgresql_a_lock_that_another_session_holds_is_not_waited_for(migra
     store = Store(migrated_postgres_url)
     turn = Turn(store)
     with psycopg.connect(migrated_postgres_url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s, %s)", (turns._CLASS, turns._number(turn.holder)))
+        lock = (turns._CLASS, turns._number(turn.holder))
+        connection.execute("SELECT pg_advisory_lock(%s, %s)", lock)
         began = time.monotonic()
 
         assert (turn.take(), turn.epoch) == (False, 0)
         assert time.monotonic() - began < 2.0
+        connection.execute("SELECT pg_advisory_unlock(%s, %s)", lock)  # a session that ends takes a while to let go
+        connection.execute("SELECT pg_advisory_unlock(%s, %s)", (turns._CLASS, turns._number(turn.holder)))
 
     assert turn.take()
     turn.leave()

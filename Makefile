@@ -23,6 +23,9 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export CONSENTKIT_CHROMIUM ?= $(firstword $(wildcard $(CURDIR)/$(BIN)/chromium) /usr/bin/chromium)
 export CONSENTKIT_FIREFOX ?= $(firstword $(wildcard $(CURDIR)/$(BIN)/firefox) /usr/bin/firefox-esr)
 
+# Compiled once, a test need not be again: by each process, in each run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -79,6 +82,10 @@ fuzz: $(VENV)/.dev  ## the gate against independent parsers, RUNS=1000000 docume
 soak: $(VENV)/.dev  ## senders killed in the middle of RUNS=200 mailings on each database: nobody gets one twice
 	CONSENTKIT_SOAK_RUNS=$(or $(RUNS),200) $(BIN)/python -m pytest -s --timeout 0 tests/mailing/test_kill.py
 
+.PHONY: screenshots
+screenshots: $(VENV)/.dev $(VENV)/.browser  ## writes docs/console/: how each page of the console looks
+	CONSENTKIT_SCREENSHOTS=docs/console $(BIN)/python -m pytest tests/console/test_every_page.py
+
 .PHONY: checklist
 checklist: $(VENV)/.dev  ## writes docs/checklist.md: which test holds which requirement
 	$(BIN)/python -m tests.project.coverage_table
@@ -103,12 +110,12 @@ $(BIN)/python:
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install -c constraints.txt -e . --group demo
+	$(PIP) install -c constraints.txt -e '.[console]' --group demo
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install -c constraints.txt -e '.[postgres,brotli,imap,bounces,dkim,mjml,queue]' --group dev
+	$(PIP) install -c constraints.txt -e '.[postgres,brotli,imap,bounces,dkim,mjml,queue,console]' --group dev
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.browser: scripts/needs | $(VENV)/.dev
@@ -121,5 +128,6 @@ $(VENV)/.browsers: scripts/needs | $(VENV)/.browser
 
 node_modules/.installed: package.json
 	scripts/needs node
+	scripts/needs java
 	npm install --no-audit --no-fund --no-package-lock --loglevel=error
 	@touch $@

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -31,6 +32,7 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN = re.compile(
     rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?\.)+[A-Za-z]{{2,63}}\Z"
 )
+_MOST: Final = 1000  # signs that are looked at: to put them in order takes the square of how many there are
 _QUOTED = re.compile(r"'[^']{2,}'")
 _SPECIAL = re.compile(r"@.*(?:--|(?:\.|@)(?:arpa|invalid|local|localhost|onion)\Z)")
 
@@ -73,6 +75,8 @@ class Address:
                 that mail can't be sent to. The message does not quote it.
         """
         text = text.strip()
+        if len(text) > _MOST:
+            raise AddressError("The address is too long.")
         if any(unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") for sign in text):
             raise AddressError("an address holds no line breaks or invisible signs")
         try:

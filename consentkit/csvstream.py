@@ -34,6 +34,8 @@ _UTF16: Final = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-
 _SEPARATOR = re.compile(rb"(?i)sep=([^\w\s\"@\x00-\x1f\x7f-\xff]|\t)\r?\n")
 _MAYBE_DELIMITERS: Final = "^~#/!$%&*=?`{}"
 """What may stand in an address as well, and in all of them only where it parts columns."""
+_COMPUTED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with, also where signs are as wide as letters of East Asia (OWASP, CSV Injection)."""
 _LIKE_ADDRESS = re.compile(r"[^\s@,;|\"<>]+@[^\s@,;|\"<>]+\Z")
 
 _UNDECODABLE: Final = "the text can't be decoded"
@@ -437,6 +439,11 @@ class Table:
         if not found:
             return 0
         raise ConsentKitError(f"no column holds addresses: name it, or give its number ({known})")
+
+
+def inert(cell: str) -> str:
+    """A cell that a spreadsheet takes for text, and computes nothing of."""
+    return f"'{cell}" if cell.startswith(_COMPUTED) else cell
 
 
 def _position(names: Sequence[str], wanted: str | None) -> int | None:

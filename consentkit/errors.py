@@ -37,6 +37,14 @@ class NewsletterUnavailable(ConsentKitError):
     """A sign-up, a confirmation or a preference could not be stored; nothing changed."""
 
 
+class LiftRefused(ConsentKitError):
+    """A request to lift that can't be taken or decided: `reason` is a text key."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this can't be lifted: {reason}")
+        self.reason = reason
+
+
 class Suppressed(ConsentKitError):
     """Somebody who left would have got this message; it was not sent."""
 

@@ -28,7 +28,20 @@ from consentkit.gate.csp import ContentPolicy
 from consentkit.gate.dialects import Dialects
 from consentkit.gate.urls import without_port
 from consentkit.mail import Mailer, Server, SMTPMailer, Wire
-from consentkit.mailing import Carrier, Engine, Inbox, Limits, Mailings, Marks, Measuring, Release, Scoring, Turn
+from consentkit.mailing import (
+    Carrier,
+    Draft,
+    Drafts,
+    Engine,
+    Inbox,
+    Limits,
+    Mailings,
+    Marks,
+    Measuring,
+    Release,
+    Scoring,
+    Turn,
+)
 from consentkit.mailing.webhooks import hooks
 from consentkit.newsletter import Answer, Form, Letters, Newsletter, Outbox, Paper, Parcel, declared
 from consentkit.newsletter.recipients import WITHDRAWAL, Recipients, derived_secret
@@ -36,9 +49,12 @@ from consentkit.render import Hosts, Renderer, SiteView
 from consentkit.service import NECESSARY, Duration, Item, Service, Text
 from consentkit.settings import Settings, ephemeral_key, is_local
 from consentkit.settings import Site as SiteSettings
+from consentkit.staff import Accounts
 from consentkit.store import Store
 from consentkit.tokens import Tokens, Use
 from consentkit.web import notices
+from consentkit.web.console import Console
+from consentkit.web.console.shell import ConsoleUser
 from consentkit.web.flow import PageFlow
 from consentkit.web.inserts import Inserts
 from consentkit.web.middleware import ConsentMiddleware
@@ -62,6 +78,8 @@ class ConsentKit:
             defaults for loopback, with a warning.
         clock: tells the time, aware and in UTC; for tests.
         mailer: sends service mails; for tests. Default: the server of `[mail] smtp`.
+        console_user: your own log-in for the console: called with a request, it gives the name and the role (or roles)
+            of who asks, or None; it may be a coroutine function. Default: accounts of the console's own.
 
     Raises:
         SettingsError: the configuration can't be used; the message names file, key and remedy.
@@ -73,6 +91,7 @@ class ConsentKit:
         *,
         clock: Callable[[], datetime] = _clock,
         mailer: Mailer | None = None,
+        console_user: ConsoleUser | None = None,
     ) -> None:
         self.settings = settings if isinstance(settings, Settings) else Settings.load(settings)
         self.now = clock
@@ -81,8 +100,18 @@ class ConsentKit:
             log.warning("no CONSENTKIT_SECRET_KEYS: choices are forgotten at every restart (development only)")
         for advice in self.settings.advice:
             log.warning("%s", advice)
-        self.tokens = Tokens(keys or [ephemeral_key().encode()])
+        keys = keys or [ephemeral_key().encode()]
+        self.tokens = Tokens(keys)
         self.store = Store(self.settings.database_url)
+        ends = self.settings.console
+        self.accounts = Accounts(
+            self.store,
+            self.tokens,
+            keys,
+            clock,
+            idle=timedelta(days=Duration.parse(ends.idle).days),
+            absolute=timedelta(days=Duration.parse(ends.absolute).days),
+        )
         self.evidence = Evidence(self.store, journal=self.settings.path("consentkit-journal"))
         secrets = [key.encode() for key in self.settings.afgemeld_keys]
         self.afgemeld = Afgemeld(
@@ -124,12 +153,14 @@ class ConsentKit:
             inbox=self.inbox,
             clock=clock,
         )
+        self.drafts = Drafts(self.store, self.mailings, clock)
         self.marks = Marks(self.store, self.afgemeld, clock=clock)
         self.afgemeld.compare = self.marks.compare
         self.engine = self._make_engine(self._wire)
         self._by_host = {host: site for site in self._sites for host in _hosts(site.settings)}
         only = self._sites[0]
         self._elsewhere = replace(only, flow=replace(only.flow, secure=False))
+        self.console = Console(self, self._sites, console_user=console_user)
         self.pages: ASGIApp = Pages(self)
 
     def wrap(self, app: ASGIApp) -> ConsentMiddleware:
@@ -222,6 +253,7 @@ class ConsentKit:
     def close(self) -> None:
         """Write what is queued and let go of the database."""
         self.stop()
+        self.console.close()
         self.evidence.close()
         self.afgemeld.close()
         self.store.close()
@@ -273,6 +305,14 @@ class ConsentKit:
         wire = self._wire()
         try:
             await self.mailings.test(id, addresses, wire)
+        finally:
+            await wire.close()
+
+    async def test_draft(self, draft: Draft, site: str | None, addresses: Sequence[str]) -> None:
+        """The same with a mailing that is not kept yet."""
+        wire = self._wire()
+        try:
+            await self.mailings.test_of(draft, site, addresses, wire)
         finally:
             await wire.close()
 

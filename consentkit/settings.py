@@ -528,6 +528,32 @@ class Mailing(_Table):
         return limits
 
 
+class Console(_Table):
+    """The console for staff, under the prefix."""
+
+    enabled: bool = Field(default=True, description="false: there is no console")
+    four_eyes: bool = Field(default=False, description="true: who wrote a mailing can't release it")
+    login: str | None = Field(
+        default=None,
+        description='the path of your own log-in page, such as "/inloggen", where your app knows the staff',
+    )
+    idle: str = Field(default="30 minutes", description="so long without a click, and one is logged out")
+    absolute: str = Field(default="10 hours", description="so long after logging in, one logs in again")
+    upload_mb: int = Field(default=25, ge=1, le=100, description="megabytes that an uploaded file may have")
+
+    @field_validator("idle", "absolute")
+    @classmethod
+    def _ends(cls, text: str) -> str:
+        return _ending(text)
+
+    @field_validator("login")
+    @classmethod
+    def _local(cls, path: str | None) -> str | None:
+        if path is not None and not re.match(r"/(?![/\\])", path):
+            raise _wrong(f'"{path}" is no path of this site. Write one such as "/inloggen"')
+        return path
+
+
 class Retention(_Table):
     """How long what is kept; each a duration."""
 
@@ -539,6 +565,7 @@ class Retention(_Table):
     newsletter: str = Field(default="5 years", description="proof of newsletter consents, from the day of leaving")
     tracking: str = Field(default="90 days", description="single openings and clicks; then totals are left")
     mailings: str = Field(default="24 months", description="who got which mailing; then totals are left")
+    staff_log: str = Field(default="5 years", description="what staff did and read in the console")
 
     @field_validator("*")
     @classmethod
@@ -577,6 +604,7 @@ class Settings(_Table):
     forms: dict[str, Form] = Field(default={}, description="[forms.<id>] tables")
     mail: Mail = Field(default=Mail(), description="the table [mail]")
     mailing: Mailing = Field(default=Mailing(), description="the table [mailing]")
+    console: Console = Field(default=Console(), description="the table [console]")
     retention: Retention = Field(default=Retention(), description="the table [retention]")
     database: Database = Field(default=Database(), description="the table [database]")
     secret_keys: tuple[str, ...] = Field(default=(), description="set CONSENTKIT_SECRET_KEYS", repr=False)
@@ -955,7 +983,7 @@ def _model(path: list[str]) -> type[BaseModel] | None:
     tables: dict[str, type[BaseModel]] = {
         "site": Site, "sites": Site, "categories": Category, "lists": MailingList, "forms": Form, "partners": Partner,
         "mail": Mail, "mailing": Mailing, "dkim": Signature, "webhooks": Webhook, "retention": Retention,
-        "database": Database, "controller": Controller, "texts": Wording,
+        "console": Console, "database": Database, "controller": Controller, "texts": Wording,
     }  # fmt: skip
     for part in reversed(path[:-1]):
         if part in tables:

@@ -42,6 +42,11 @@ class Use(StrEnum):
     QUIET = "quiet"
     OWNER = "owner"
     ONCE = "once"
+    SESSION = "session"
+    STEP = "step"
+    ONE_TIME = "one-time"
+    FORM = "form"
+    READER = "reader"
 
 
 class _Signer(Signer):

@@ -18,7 +18,7 @@ import uvicorn
 
 from consentkit import ConsentKit
 from consentkit.errors import ConsentKitError
-from demo_site import readers
+from demo_site import past, staff
 from demo_site.post import Post
 from demo_site.site import CONFIG, build, post_file, settings
 
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 WELCOME = """
   Basisschool De Linde, {how}
 
-    http://127.0.0.1:{port}                 the site, with the trackers its templates came with
-    http://127.0.0.1:{port}/teller          what reached the trackers, before and after each choice{mail}
-{more}
+    http://127.0.0.1:{port}                   the site, with the trackers its templates came with
+    http://127.0.0.1:{port}/teller            what reached the trackers, before and after each choice{more}
+
   The hosts that play Google Analytics, Meta, YouTube and Google Maps run on port {next}, on this machine{smtp}:
   everything here can be seen with the network cut. Ctrl-C stops it.
 """
-MAIL = """
-    http://127.0.0.1:{port}/post            the mail that was sent, to everybody"""
-OFFICE = """
-    http://127.0.0.1:{port}/post/mailing    a mailing to 500 readers, ready to look at, send and watch"""
-GUARDED = """
-  Try
+MORE = """
+    http://127.0.0.1:{port}/post              the mail that was sent, to everybody
+    http://127.0.0.1:{port}/privacy/console   what the school's staff sees; log in as one of
+
+{accounts}
+
+  The site
     1  walk around, or choose Weigeren: /teller stays at 0. JavaScript off makes no difference.
     2  choose Accepteren: the trackers run, without a reload. /film and /contact offer a single video or map.
     3  "Toestemming intrekken" at the foot of a page: the cookies are gone, the trackers stand still.
@@ -57,28 +58,31 @@ GUARDED = """
          {command} newsletter import nieuwsbrief {csv} \\
            --route consent --proof "papieren formulier, open dag 2026"      (1 passed over: 1 afgemeld)
          {command} afgemeld check {reader}
-
-{mailing}
+{console}
   The evidence
     {command} records verify
     {command} records export
 """
-MAILING = """
-  The mailing
-    8  open /post/mailing: who gets it and why others don't, what was found, how it looks. Send it, and watch. While it
-       goes out, pause it, and let a reader leave: her message is never sent.
-    9  the same from a second terminal, while it goes out:
-         {command} mailing list
-         {command} mailing pause 1        (and: mailing resume 1)
-         {command} mailing status 1
+CONSOLE = """
+  The console
+    8  log in as redactie: finish the mailing that is being written, see who gets it and who not and why, and how it
+       looks. One that is finished waits for somebody else: who wrote a mailing does not send it.
+    9  log in as verzenden, release that one, and watch it go. Meanwhile let a reader leave on /post/lezers: her message
+       is never sent. Pause it, and go on.
    10  kill it in the middle (kill -9 {pid}) and start it again: it goes on, nobody gets it twice, and what was just
        being handed over is listed as in doubt.
+   11  log in as privacy: look up a reader and see what proves her consent; find a choice at the banner by its receipt,
+       and what the banner looked like then; add to afgemeld who asks for it by phone; decide on the request to lift
+       that waits; see which cookies and hosts the pages have and nobody declared.
+   12  log in as beheer: accounts, and who did and read what. The same from a second terminal:
+         {command} staff list
+         {command} mailing list
 """
 BARE = """
-  Compare /teller with what the site sends behind consentkit.
-"""
+
+  Compare /teller with what the site sends behind consentkit."""
 READER = "sanne@voorbeeld.example"
-FIRST_TIME = "  The first start: 500 readers and a mailing are made. One moment."
+FIRST_TIME = "  The first start: 500 readers, two months of choices and three mailings are made. One moment."
 
 
 class _Server(uvicorn.Server):
@@ -95,7 +99,7 @@ def main(port: int = 8000, *, bare: bool = False, empty: bool = False, config: P
     Args:
         port: of the site; the stand-in hosts take the next one, and mail the one after that.
         bare: serve the site without consentkit, and so without a newsletter and mail.
-        empty: make no readers and no mailing.
+        empty: begin without readers and mailings.
         config: the configuration; database and keys stand beside it.
 
     Returns:
@@ -120,8 +124,7 @@ def main(port: int = 8000, *, bare: bool = False, empty: bool = False, config: P
         post = kit = None
         if not bare:
             own = settings(port=port, environ=os.environ, config=config)
-            if not empty:
-                _settle(own)
+            _settle(own, empty=empty)
             post, kit = Post(post_file(config)), ConsentKit(own)
         apps = build(port=port, bare=bare, config=config, post=post, kit=kit)
         print(_welcome(port, bare=bare, empty=empty, config=config), flush=True)
@@ -130,32 +133,29 @@ def main(port: int = 8000, *, bare: bool = False, empty: bool = False, config: P
     return 0
 
 
-def _settle(own: Settings) -> None:
-    """Make readers and a mailing at the first start; where that can't be, the demo has none."""
+def _settle(own: Settings, *, empty: bool) -> None:
+    """Make what the demo begins with at the first start; where that can't be, it begins with nothing."""
     try:
-        if readers.is_empty(own):
-            print(FIRST_TIME, flush=True)
-            readers.settle(own)
+        past.settle(own, empty=empty, tell=lambda: print(FIRST_TIME, flush=True))
     except ConsentKitError as error:
-        print(f"  There is no mailing: {error}", file=sys.stderr)
+        print(f"  The console is empty: {error}", file=sys.stderr)
 
 
 def _welcome(port: int, *, bare: bool, empty: bool, config: Path) -> str:
     if bare:
-        return WELCOME.format(how="without consentkit", port=port, next=port + 1, mail="", smtp="", more=BARE)
+        return WELCOME.format(how="without consentkit", port=port, next=port + 1, smtp="", more=BARE)
     program = "consentkit" if sys.prefix == sys.base_prefix else f"{_near(Path(sys.prefix))}/bin/consentkit"
     command = f"{program} --config {_near(config)}"
-    more = GUARDED.format(
+    more = MORE.format(
+        accounts="\n".join(f"      {role:10}  password  {password}" for role, password in staff.PASSWORDS.items()),
         command=command,
-        mailing="" if empty else MAILING.format(command=command, pid=os.getpid()),
+        console="" if empty else CONSOLE.format(command=command, pid=os.getpid()),
         port=port,
         reader=READER,
         csv=_near(CONFIG.with_name("ouders.csv")),
     )
-    return WELCOME.format(
-        how="behind consentkit", port=port, next=port + 1, mail=(MAIL if empty else MAIL + OFFICE).format(port=port),
-        smtp=f",\n  and a mail server that sends nothing on is at port {port + 2}", more=more,
-    )  # fmt: skip
+    smtp = f",\n  and a mail server that sends nothing on is at port {port + 2}"
+    return WELCOME.format(how="behind consentkit", port=port, next=port + 1, smtp=smtp, more=more.rstrip())
 
 
 async def _serve(
@@ -197,7 +197,7 @@ if __name__ == "__main__":
         help="the site's port; the stand-in hosts take the next, and mail the one after",
     )
     parser.add_argument("--bare", action="store_true", help="leave consentkit out, to see what it holds back")
-    parser.add_argument("--empty", action="store_true", help="begin without the 500 readers and their mailing")
+    parser.add_argument("--empty", action="store_true", help="begin without readers and mailings")
     parser.add_argument("--config", type=Path, default=CONFIG, help="another configuration, with a database beside it")
     options = parser.parse_args()
     sys.exit(main(options.port, bare=options.bare, empty=options.empty, config=options.config))

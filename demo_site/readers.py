@@ -1,4 +1,4 @@
-"""The readers of the school's newsletter, all of them made up: 500 at the first start, and a mailing that waits.
+"""The readers of the school's newsletter, all of them made up: 500 of them, there from the first start on.
 
 They come by the ways in which real ones do: from a file with a route and its proof, and by the form with a mail to
 confirm. Some of them left by one click, some never confirmed, and for some nobody knows where they came from.
@@ -7,43 +7,44 @@ confirm. Some of them left by one click, some never confirmed, and for some nobo
 from __future__ import annotations
 
 import csv
-import logging
 import random
 import re
 import time
 import unicodedata
+from datetime import datetime, timedelta
 from io import BytesIO, StringIO
-from pathlib import Path
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from consentkit import ConsentKit
-from consentkit.afgemeld import Reason
-from consentkit.mail import MemoryMailer
-from consentkit.mailing import read_folder
 from consentkit.newsletter import Importer, Route, read_proof
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from consentkit import ConsentKit
+    from consentkit.mail import MemoryMailer
     from consentkit.newsletter import Form
-    from consentkit.settings import Settings
+    from demo_site.past import Clock
 
-log = logging.getLogger("demo")
+Person = tuple[str, str]
+"""An address, and a name or nothing."""
 
 LIST: Final = "nieuwsbrief"
-FOLDER: Final = Path(__file__).with_name("mailing")
 
 EVERYBODY: Final = 500
-ON_PAPER: Final = (Route.CONSENT, "papieren inschrijfformulier, open dag 2025", 413)
-CUSTOMERS: Final = (Route.CUSTOMER, "sale=kaarten voor het zomerfeest, 2026; opt_out_offered=yes", 24)
-UNPROVEN: Final = (Route.UNPROVEN, "", 14)
-CONFIRMED: Final = 40
-MEASURED: Final = 32
-"""So many of those who confirmed also agreed that opens and clicks are measured."""
-
+ON_PAPER: Final = 381
+CUSTOMERS: Final = 24
+UNPROVEN: Final = 14
+CONFIRMED: Final = 72
 UNCONFIRMED: Final = 9
+MEASURED: Final = 4
+"""Of the readers who confirmed, all but every fourth also agreed that opens and clicks are measured."""
+
 LEFT: Final = 23
 """So many of those on paper."""
+
+DAYS: Final = 61
+"""So many days people signed up by the form."""
 
 _PATIENCE: Final = 20.0
 _FIRST = (
@@ -60,49 +61,39 @@ _LAST = (
 _HOSTS = ("gezin.example", "thuis.example", "brievenbus.example", "lindepost.example")
 
 
-def is_empty(settings: Settings) -> bool:
-    """Whether a demo has had no mailing yet.
-
-    Raises:
-        ConsentKitError: the database can't be used.
-    """
-    kit = ConsentKit(settings)
-    try:
-        return not kit.mailings.all()
-    finally:
-        kit.close()
-
-
-def settle(settings: Settings) -> None:
-    """Put readers and a mailing into an empty demo. One that was interrupted is done again, and nobody comes twice.
-
-    Args:
-        settings: those of the demo. Mails that readers get for signing up are read here and go nowhere.
-
-    Raises:
-        ConsentKitError: the database can't be used.
-    """
-    mailer = MemoryMailer()
-    kit = ConsentKit(settings, mailer=mailer)
-    try:
-        people = iter(everybody())
-        for route, proof, count in (ON_PAPER, CUSTOMERS, UNPROVEN):
-            some = [next(people) for _ in range(count)]
-            _import(kit, some, route, proof)
-            if route is Route.CONSENT:
-                _leave(kit, [address for address, _ in some[:: len(some) // LEFT][:LEFT]])
-        _sign_up(kit, mailer, [next(people) for _ in range(CONFIRMED + UNCONFIRMED)])
-        draft(kit)  # last, because it tells the next start that all is there
-    finally:
-        kit.close()
+def come(kit: ConsentKit, clock: Clock) -> Sequence[str]:
+    """Those who came from a file, in the year before; the addresses of those on paper. Nobody comes twice."""
+    people = iter(everybody())
+    year = clock.today.year
+    files = (
+        (280, Route.CONSENT, f"papieren inschrijfformulier, open dag {year}", ON_PAPER),
+        (150, Route.CUSTOMER, f"sale=kaarten voor het zomerfeest, {year}; opt_out_offered=yes", CUSTOMERS),
+        (2, Route.UNPROVEN, "", UNPROVEN),  # what nobody proves is erased after a week
+    )
+    came = []
+    for ago, route, proof, count in files:
+        some = [next(people) for _ in range(count)]
+        _import(kit, some, route, proof, now=clock.put(ago))
+        came.append(some)
+    return [address for address, _ in came[0]]
 
 
-def draft(kit: ConsentKit) -> int:
-    """Keep the mailing of the folder as a draft; its number."""
-    return kit.mailings.new(read_folder(FOLDER, attachments_mb=kit.settings.mailing.attachments_mb))
+def sign_up(kit: ConsentKit, clock: Clock, mailer: MemoryMailer, *, since: float, until: float) -> None:
+    """Those who signed up by the form from so many days ago until so many; who did so before does not again."""
+    people = [*everybody()][-CONFIRMED - UNCONFIRMED :]
+    chance = random.Random(1901)  # noqa: S311
+    days = sorted((chance.uniform(3, DAYS) for _ in range(CONFIRMED)), reverse=True)
+    days += [2.4 - 2 * number / UNCONFIRMED for number in range(UNCONFIRMED)]
+    some = [
+        (clock.put(ago, 8 + number % 13), number, person)
+        for number, (ago, person) in enumerate(zip(days, people, strict=True))
+        if since >= ago > until and kit.newsletter.why_not(person[0], LIST) is not None
+    ]
+    for _, together in groupby(sorted(some), key=lambda one: one[0].toordinal() // 3):
+        _sign_up_together(kit, clock, mailer, [*together])  # their links hold for 72 hours
 
 
-def everybody() -> Iterator[tuple[str, str]]:
+def everybody() -> Iterator[Person]:
     """Address and name of each, the same at every start; some gave no name."""
     chance = random.Random(2026)  # noqa: S311  # made-up people are no secret
     firsts, lasts = _FIRST.split(), _LAST.split("|")
@@ -117,33 +108,33 @@ def everybody() -> Iterator[tuple[str, str]]:
             yield address, name
 
 
-def _import(kit: ConsentKit, people: Sequence[tuple[str, str]], route: Route, proof: str) -> None:
+def _import(kit: ConsentKit, people: Iterable[Person], route: Route, proof: str, *, now: datetime) -> None:
     file = StringIO()
     csv.writer(file).writerows([("email", "name"), *people])
     paper = kit.paper()
     importer = Importer(
         kit.store, kit.afgemeld, topic=paper.topics[LIST], form=_form(kit), site=paper.site.name, route=route,
-        proof=read_proof(route, proof), language="nl", now=kit.now(),
+        proof=read_proof(route, proof), language="nl", now=now,
     )  # fmt: skip
     importer.read(BytesIO(file.getvalue().encode()))
 
 
-def _leave(kit: ConsentKit, addresses: Sequence[str]) -> None:
-    for address in addresses:
-        leaving = kit.links.read(kit.links.token(address, LIST))
-        kit.newsletter.leave(leaving, reason=Reason.ONE_CLICK, channel="one-click")
-
-
-def _sign_up(kit: ConsentKit, mailer: MemoryMailer, people: Sequence[tuple[str, str]]) -> None:
-    """Each asks, gets a mail, and all but the last confirm."""
+def _sign_up_together(
+    kit: ConsentKit, clock: Clock, mailer: MemoryMailer, people: Sequence[tuple[datetime, int, Person]]
+) -> None:
+    """Each asks and gets a mail; all but the last of all confirm, half an hour later."""
     paper, form = kit.paper(), _form(kit)
-    for number, (address, name) in enumerate(people):
-        given = {"email": address, "name": name, "measuring": "yes" if number < MEASURED else ""}
+    mailer.sent.clear()
+    for at, number, (address, name) in people:
+        clock.set(at)
+        given = {"email": address, "name": name, "measuring": "yes" if number % MEASURED else ""}
         kit.newsletter.sign_up(paper, form.read(given.items()), "nl")
     _delivered(kit)
     tokens = {mail.to: re.search(r"/confirm/([^\s?]+)", mail.text) for mail in mailer.sent}
-    for address, _ in people[:CONFIRMED]:
-        if token := tokens.get(address):
+    for at, number, (address, _) in people:
+        clock.set(at + timedelta(minutes=30))
+        token = tokens.get(address)
+        if token and number < CONFIRMED:
             kit.newsletter.confirm(paper, token[1])
     _delivered(kit)
 
@@ -152,7 +143,7 @@ def _delivered(kit: ConsentKit) -> None:
     """Wait until every mail is in its mailbox, which is in memory."""
     end = time.monotonic() + _PATIENCE
     while kit.outbox.waiting() and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(0.002)
 
 
 def _form(kit: ConsentKit) -> Form:

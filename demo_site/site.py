@@ -13,8 +13,8 @@ from consentkit.afgemeld.intake import intake as take_opt_out
 from consentkit.cli.init import write_keys
 from consentkit.settings import KEY_FILE, Settings
 from demo_site.app import school
-from demo_site.office import Office
 from demo_site.outside import Ledger, outside
+from demo_site.players import Players
 from demo_site.post import Post, pages
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def build(
         post.hand_over(mailbox, lambda raw: _take_opt_out(kit, raw))
     site = kit.wrap(school(elsewhere=port + 1, ledger=ledger, newsletter_form=kit.newsletter_form))
     counted = _Choices(site, ledger, path=kit.sites[0].settings.prefix + "/choice")
-    return _Beside(counted, "/post", pages(post, Office(kit, post).routes)), elsewhere
+    return _Beside(counted, "/post", pages(post, Players(kit, post).routes)), elsewhere
 
 
 def settings(*, port: int, environ: Mapping[str, str], config: Path = CONFIG) -> Settings:

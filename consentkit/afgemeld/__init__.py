@@ -1,5 +1,6 @@
 """Afgemeld: who left, kept as keyed digests, asked before everything that is sent. Joined by nobody."""
 
+from consentkit.afgemeld.counting import counts
 from consentkit.afgemeld.entries import (
     LASTING,
     MAIL,
@@ -15,6 +16,7 @@ from consentkit.afgemeld.entries import (
 )
 from consentkit.afgemeld.headers import ONE_CLICK, POLICY, headers, ways_out
 from consentkit.afgemeld.ledger import Afgemeld, Change, Sendable
+from consentkit.afgemeld.lifting import Lifting, LiftRequest
 from consentkit.afgemeld.links import SHORT_TOKEN, Leaving, Links
 from consentkit.afgemeld.tombstones import Mark
 
@@ -28,11 +30,14 @@ __all__ = [
     "Afgemeld",
     "Change",
     "Leaving",
+    "LiftRequest",
+    "Lifting",
     "Links",
     "Mark",
     "Reason",
     "Sendable",
     "Suppression",
+    "counts",
     "covering",
     "forbidding",
     "headers",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, LargeBinary
+from sqlalchemy import BigInteger, Column, LargeBinary, Text
 from sqlmodel import Field
 
 from consentkit.store import Table, UTCDateTime, table_of
@@ -48,6 +48,20 @@ class LiftRow(Table, table=True):
     was_at: datetime = Field(sa_type=UTCDateTime)
 
 
+class LiftRequestRow(Table, table=True):
+    """Somebody asks that rows of one address leave the table; gone once a second person agreed or refused."""
+
+    __tablename__ = "afgemeld_lift_request"
+
+    id: str = Field(primary_key=True)
+    digest: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    scope: str
+    key_id: str
+    reason: str = Field(sa_type=Text)
+    by: str
+    at: datetime = Field(sa_type=UTCDateTime)
+
+
 class KeyCheckRow(Table, table=True):
     """Which keys the table was made with; the check proves a key without giving it away."""
 
@@ -69,5 +83,6 @@ class TombstoneRow(Table, table=True):
 
 afgemeld = table_of(AfgemeldRow)
 lifts = table_of(LiftRow)
+lift_requests = table_of(LiftRequestRow)
 key_checks = table_of(KeyCheckRow)
 tombstones = table_of(TombstoneRow)

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from consentkit.cli import afgemeld, check, database, demo, init, mailing, newsletter, records, run
+from consentkit.cli import afgemeld, check, database, demo, init, mailing, newsletter, records, run, staff
 from consentkit.cli.output import error_console, say
 from consentkit.errors import ConsentKitError
 from consentkit.probe import visible
@@ -37,6 +37,7 @@ app.add_typer(records.app, name="records")
 app.add_typer(afgemeld.app, name="afgemeld")
 app.add_typer(newsletter.app, name="newsletter")
 app.add_typer(mailing.app, name="mailing")
+app.add_typer(staff.app, name="staff")
 app.command()(mailing.worker)
 app.command()(records.purge)
 

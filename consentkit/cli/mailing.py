@@ -22,6 +22,7 @@ from consentkit.cli.output import JsonOption, data, error_console, opened_kit, s
 from consentkit.errors import ConsentKitError, MailingError
 from consentkit.kit import ConsentKit
 from consentkit.mailing import (
+    Attendance,
     Audience,
     DeliveryState,
     Finding,
@@ -32,7 +33,6 @@ from consentkit.mailing import (
     read_file,
     read_folder,
 )
-from consentkit.mailing.release import holders
 from consentkit.mailing.report import as_csv, as_html, as_json, as_rows
 from consentkit.mailing.report import report as read_report
 
@@ -445,18 +445,7 @@ def _is_abandoned(kit: ConsentKit, now: Status) -> bool:
     """Whether messages are in the hands of a sender that is gone, and nobody took them over."""
     if not (now.counts.get(DeliveryState.CLAIMED) or now.counts.get(DeliveryState.SENDING)):
         return False
-    turn = Turn(kit.store)
-    try:
-        with kit.store.told():
-            if not turn.take():  # somebody sends, who will find them
-                return False
-            with kit.store.read() as connection:
-                theirs = [holder for mailing, holder in holders(connection) if mailing == now.mailing.id]
-            return any(turn.is_dead(holder) for holder in theirs)
-    except ConsentKitError:
-        return False
-    finally:
-        turn.leave()
+    return kit.mailings.attendance(now.mailing.id) is Attendance.DEAD
 
 
 def _code(kit: ConsentKit, now: Status, caught: int | None) -> int:

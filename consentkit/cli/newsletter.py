@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from consentkit.cli.output import JsonOption, bar, data, open_source, opened_kit, say, table, tell
+from consentkit.csvstream import inert
 from consentkit.errors import ConsentKitError, SettingsError
 from consentkit.kit import ConsentKit
 from consentkit.newsletter import PROOF, Importer, Route, export_list, missing_proof, read_proof
@@ -130,16 +131,11 @@ def export(
         if not json:
             writer.writeheader()
         for row in rows:
-            kept = {name: _harmless(row.get(name, "")) for name in names}
+            kept = {name: inert(row.get(name, "")) for name in names}
             if json:
                 data({name: row.get(name, "") for name in names})
             else:
                 writer.writerow(kept)
-
-
-def _harmless(cell: str) -> str:
-    """A cell that a spreadsheet takes for text: what somebody typed may begin like a formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 @app.command()

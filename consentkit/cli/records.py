@@ -15,9 +15,11 @@ import typer
 from rich.progress import track
 
 from consentkit.cli.output import JsonOption, data, error_console, open_kit, say
+from consentkit.csvstream import inert
 from consentkit.errors import ConsentKitError
 from consentkit.mailing import pace
 from consentkit.service import Duration
+from consentkit.staff import Jobs, StaffLog
 
 app = typer.Typer(help="The evidence of consent: verify, export, show.", no_args_is_help=True)
 
@@ -119,6 +121,9 @@ def purge(
     sent = kit.measuring.reduce_deliveries(now, keep=_period(keep.mailings), dry_run=dry_run)
     returned = kit.inbox.purge(now, keep=_period(keep.tracking), dry_run=dry_run)
     unseen = kit.audit.purge(now.date(), dry_run=dry_run)
+    lines = StaffLog(kit.store, kit.now).purge(now, keep=_period(keep.staff_log), dry_run=dry_run)
+    thrown = kit.drafts.purge(now, dry_run=dry_run)
+    reports = Jobs(kit.store, kit.now).purge(now, dry_run=dry_run)
     if not dry_run:
         with kit.store.told(), kit.store.begin() as connection:
             pace.forget(connection, now)
@@ -126,7 +131,8 @@ def purge(
     if json:
         counts = {"deleted": asdict(gone), "newsletter": letters, "inbox": returned}
         counts["mailings"] = {"events": measured, "deliveries": sent}
-        data({"expired": expired, **counts, "seen": unseen, "dry_run": dry_run})
+        console = {"drafts": thrown, "staff_log": lines, "reports": reports}
+        data({"expired": expired, **counts, "seen": unseen, **console, "dry_run": dry_run})
     else:
         verb = "would go" if dry_run else "deleted"
         say(f"{expired} consent(s) noted as expired")
@@ -138,6 +144,9 @@ def purge(
         say(f"{verb}: {measured} open(s) and click(s), {sent} deliveries of old mailings; totals of them stay")
         say(f"{verb}: {returned} note(s) of bounces and complaints that were taken")
         say(f"{verb}: {unseen} name(s) that the audit has not seen for 13 months")
+        say(f"{verb}: {lines} line(s) of the console's log")
+        say(f"{verb}: {thrown} draft(s) of mailings that were thrown away 30 days ago or longer")
+        say(f"{verb}: {reports} report(s) of imports, exports and checks in the console, with their files")
 
 
 def _aware(moment: datetime | None) -> datetime | None:
@@ -154,5 +163,8 @@ def _csv(rows: Iterable[dict[str, Any]]) -> None:
         if writer is None:
             writer = csv.DictWriter(sys.stdout, list(row))
             writer.writeheader()
-        cells = {name: jsonlib.dumps(value) if isinstance(value, dict) else value for name, value in row.items()}
+        cells = {
+            name: jsonlib.dumps(value) if isinstance(value, dict) else inert(value) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
         writer.writerow(cells)

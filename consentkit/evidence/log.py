@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from consentkit.evidence import records, retention
 from consentkit.evidence.event import SHOWN_STATE, VALID_STATES, ConsentEvent, Durability, Notice, Refusal, new_id
 from consentkit.evidence.journal import Journal
 from consentkit.evidence.ledger import Entry, TakenBack, append
+from consentkit.evidence.rates import Answered, RateBook, Rates
 from consentkit.evidence.records import Count, Report
 from consentkit.evidence.retention import KEEP_COUNTS, KEEP_EVENTS, Purged
 from consentkit.evidence.writer import Replayed, Writer
@@ -41,6 +42,7 @@ class Evidence:
         self._store = store
         self._writer = Writer(store, Journal(journal), patience=patience, retry=retry)
         self._genuine: dict[str, Notice] = {}
+        self._book = RateBook(store)
 
     def on_taken_back(self, call: TakenBack) -> None:
         """Have `call` told, in the transaction that writes an answer, which purposes it takes back that were granted.
@@ -203,9 +205,34 @@ class Evidence:
         """The events from `since` up to, not including, `until`, each as `event.schema.json` describes it; streamed."""
         return records.export(self._store, since, until, site=site)
 
-    def verify(self, site: str | None = None, *, anchor: str | None = None) -> Report:
+    def pages(self, since: datetime, until: datetime, *, sites: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """The same of some scopes, a page at a time, for whoever is slow: between two of them nothing is held."""
+        return records.pages(self._store, since, until, sites=sites)
+
+    def proof(self, record_id: str) -> list[dict[str, Any]]:
+        """The events of one record, each as `export` gives it, in the order of the chain."""
+        return records.proof(self._store, record_id)
+
+    def rates(self, site: str, since: date, until: date) -> Rates:
+        """What was given, refused and withdrawn per purpose from `since` to `until`, both included.
+
+        May take long the first time; then it reads only what is new.
+        """
+        return self._book.rates(site, since, until)
+
+    def answered(self, site: str) -> list[Answered]:
+        """Every notice that was answered in this scope, with the days; the one answered last first. As slow as that."""
+        return self._book.answered(site)
+
+    def verify(
+        self,
+        site: str | None = None,
+        *,
+        anchor: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Report:
         """Check every chain, or one site's; with `anchor`, also that an end noted earlier is still in it."""
-        return records.verify(self._store, site, anchor=anchor)
+        return records.verify(self._store, site, anchor=anchor, progress=progress)
 
     def expire(self, now: datetime) -> int:
         """Append an `expired` event for every record whose consent ran out by `now`; returns how many."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import NULLTYPE
 
 from consentkit.evidence.event import SCHEMA, SHOWN_STATE, ConsentEvent, Notice, link, stamp
+from consentkit.evidence.rates import SLACK, bounds, first_since
 from consentkit.evidence.tables import counts, events, heads, notices
 from consentkit.store import Store
 
@@ -137,10 +138,48 @@ def export(
     versions: dict[str, str] = {}
     with store.read() as connection:
         for row in _stream(connection, query):
-            if row.notice_hash not in versions:
-                body = connection.execute(select(notices.c.body).where(notices.c.hash == row.notice_hash)).scalar()
-                versions[row.notice_hash] = "" if body is None else json.loads(body).get("version", "")
-            yield _exported(row, versions[row.notice_hash])
+            yield _exported(row, _version(connection, row.notice_hash, versions))
+
+
+def pages(
+    store: Store, since: datetime, until: datetime, *, sites: Sequence[str], most: int = _AT_ONCE
+) -> Iterator[list[dict[str, Any]]]:
+    """The same for some chains in a period, a page at a time: between two pages nothing of the database is held."""
+    versions: dict[str, str] = {}
+    for site in sites:
+        with store.read() as connection:
+            first, last = bounds(connection, site)
+            at = first_since(connection, site, since - SLACK, first=first, last=last)
+            last = first_since(connection, site, until + SLACK, first=at, last=last) - 1
+        while at <= last:
+            high = min(at + most - 1, last)
+            row = events.c
+            query = select(events).where(row.site == site, row.seq.between(at, high), row.at >= since, row.at < until)
+            with store.read() as connection:
+                found = [
+                    _exported(each, _version(connection, each.notice_hash, versions))
+                    for each in connection.execute(query.order_by(row.seq))
+                ]
+            if found:
+                yield found
+            at = high + 1
+
+
+def proof(store: Store, record_id: str) -> list[dict[str, Any]]:
+    """The events of one record as `export` gives them, in the order of the chain."""
+    query = select(events).where(events.c.record_id == record_id).order_by(events.c.site, events.c.seq)
+    versions: dict[str, str] = {}
+    with store.read() as connection:
+        return [
+            _exported(row, _version(connection, row.notice_hash, versions)) for row in connection.execute(query).all()
+        ]
+
+
+def _version(connection: Connection, digest: str, known: dict[str, str]) -> str:
+    if digest not in known:
+        body = connection.execute(select(notices.c.body).where(notices.c.hash == digest)).scalar()
+        known[digest] = "" if body is None else json.loads(body).get("version", "")
+    return known[digest]
 
 
 def _exported(row: Row[Any], version: str) -> dict[str, Any]:
@@ -172,7 +211,13 @@ def event_of(row: Row[Any]) -> ConsentEvent:
     return ConsentEvent(**{**values, "purposes": json.loads(row.purposes)})
 
 
-def verify(store: Store, site: str | None = None, *, anchor: str | None = None) -> Report:
+def verify(
+    store: Store,
+    site: str | None = None,
+    *,
+    anchor: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
     """Read every chain from its start and compare each event, link, head and notice with its hash.
 
     Args:
@@ -180,11 +225,15 @@ def verify(store: Store, site: str | None = None, *, anchor: str | None = None) 
         site: only this one's chain.
         anchor: the end of a chain as an earlier report gave it (`number:hash`, or the hash alone): it must still be
             in a chain. Without one, a chain that was cut and given a matching head can't be told from a shorter one.
+        progress: told now and then how many events were read, and of how many.
     """
     check = _Check()
     with store.read() as connection:
         query = select(heads).order_by(heads.c.site)
-        for head in connection.execute(query if site is None else query.where(heads.c.site == site)).all():
+        ends = connection.execute(query if site is None else query.where(heads.c.site == site)).all()
+        if progress is not None:
+            check.tell(progress, sum(head.seq - head.base_seq for head in ends))
+        for head in ends:
             _check_chain(connection, head, check, anchor)
         _check_headless(connection, site, check)
         _check_notices(connection, check)
@@ -203,6 +252,14 @@ class _Check:
     bases: list[int] = field(default_factory=list)
     told: list[Problem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    read: Callable[[], None] = lambda: None
+
+    def tell(self, progress: Callable[[int, int], None], total: int) -> None:
+        def read() -> None:
+            if self.events % _AT_ONCE == 0:
+                progress(self.events, max(total, self.events))
+
+        self.read = read
 
     def problem(self, site: str, seq: int | None, text: str) -> None:
         self.found += 1
@@ -229,6 +286,7 @@ def _check_chain(connection: Connection, head: Row[Any], check: _Check, anchor: 
     query = _as_stored(connection).where(events.c.site == site).order_by(events.c.seq)
     for row in _stream(connection, query):
         check.events += 1
+        check.read()
         if not isinstance(row.seq, int):
             check.problem(site, None, f"an event has the number {row.seq!r}, which is none")
             continue

@@ -30,6 +30,7 @@ class Place(NamedTuple):
     parameter: str
 
     @classmethod
+    @lru_cache(4096)
     def of(cls, entry: str) -> Self:
         """An entry as written in the catalogue or in the configuration."""
         authority, slash, rest = entry.partition("/")

@@ -133,6 +133,12 @@ class Engine:
                 self._thread.start()
         self._bell.set()
 
+    @property
+    def running(self) -> bool:
+        """Whether this process sends, or looks for what is due."""
+        thread = self._thread
+        return thread is not None and thread.is_alive() and not self._closing
+
     def close(self, *, patience: float = 35.0) -> None:
         """Release nothing more, and wait for what is being handed over. The next process goes on from there."""
         with self._lock:

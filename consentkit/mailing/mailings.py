@@ -7,22 +7,26 @@ line, a console and a program of the host's all come by here.
 from __future__ import annotations
 
 import asyncio
+import re
+from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from email.utils import parseaddr
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import DataError
 
 from consentkit.address import Address
 from consentkit.afgemeld import Afgemeld, Links
-from consentkit.errors import MailingError, Suppressed
+from consentkit.errors import ConsentKitError, MailingError, Suppressed
 from consentkit.mail import Envelope, MailRefused, Wire
 from consentkit.mailing import audience, preflight
 from consentkit.mailing.audience import Audience
@@ -31,11 +35,13 @@ from consentkit.mailing.inbox import Inbox
 from consentkit.mailing.measure import Measuring
 from consentkit.mailing.preflight import Expected, Finding
 from consentkit.mailing.press import Press
+from consentkit.mailing.problem import Problem
 from consentkit.mailing.release import Released, Run, end, holders, take_over
 from consentkit.mailing.source import Draft, File
 from consentkit.mailing.states import DeliveryState, MailingState, Purpose
 from consentkit.mailing.tables import deliveries, files, links, mailings
 from consentkit.mailing.template import About
+from consentkit.mailing.turn import Turn
 from consentkit.newsletter import Aim, Paper, Reader, Readers
 from consentkit.service import Duration
 from consentkit.settings import Settings
@@ -45,6 +51,15 @@ MOST_TESTS: Final = 5
 """So many addresses a test goes to at most: it is a look at a mailing, no way round the release."""
 
 _PRESSES: Final = 8
+_WORDS: Final = 10
+_HEAD: Final = tuple(
+    mailings.c[name]
+    for name in (
+        "id", "site", "list", "purpose", "subject", "state", "note", "created_at", "start_at", "not_after",
+        "frozen_at", "ended_at",
+    )
+)  # fmt: skip
+"""What `Mailing` is made of: what a mailing says may be large, and isn't read for a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +120,24 @@ class Preview:
     html: str
     text: str
 
+    @property
+    def shown(self) -> str:
+        """The HTML for a browser: with its attached images in it (`data:`), which a mail names by `cid:`."""
+        attached = {
+            str(part["Content-ID"]).strip("<> "): f"data:{part.get_content_type()};base64,{_base64(part)}"
+            for part in message_from_bytes(self.raw, policy=policy.default).walk()
+            if part["Content-ID"]
+        }
+        return re.sub(r"cid:([^\s\"'()<>]+)", lambda found: attached.get(found[1], found[0]), self.html)
+
+
+class Attendance(StrEnum):
+    """Whether a mailing has a sender: as far as one can tell it has, it died over some messages, or there is none."""
+
+    SENDER = "sender"
+    DEAD = "dead"
+    NOBODY = "nobody"
+
 
 class Mailings:
     """Everything about mailings but the sending itself, which the engine does.
@@ -146,37 +179,63 @@ class Mailings:
         Raises:
             MailingError: it can't be sent as it is, and why, all of it at once.
         """
+        press = self.press(draft, site)
+        with self._store.told(), self._store.begin() as connection:
+            return self.keep(connection, press)
+
+    def press(self, draft: Draft, site: str | None) -> Press:
+        """What prints a mailing that is not kept yet.
+
+        Raises:
+            MailingError: it can't be sent as it is, and why.
+        """
         paper = self._paper(site)
-        problems = self._problems(draft)
-        if problems:
-            raise MailingError(problems)
-        press = self._press(0, draft, paper)
+        self.check(draft)
+        return self._press(0, draft, paper)
+
+    def keep(self, connection: Connection, press: Press) -> int:
+        """Keep what `press` gave as a draft, in the caller's transaction; its number.
+
+        Raises:
+            MailingError: its templates can't be made, and why.
+        """
+        draft = press.draft
         frame = press.measured if draft.measured else press.plain
         row = {
-            "site": paper.site.name, "list": draft.list, "purpose": draft.purpose, "language": draft.language,
+            "site": press.paper.site.name, "list": draft.list, "purpose": draft.purpose, "language": draft.language,
             "subject": draft.subject, "preheader": draft.preheader, "sender": draft.sender,
             "reply_to": draft.reply_to, "content": draft.to_json(), "measured": draft.measured,
             "state": MailingState.DRAFT.value, "note": "", "created_at": self._now(), "failed_in_row": 0,
         }  # fmt: skip
-        with self._store.told(), self._store.begin() as connection:
-            made = connection.execute(mailings.insert().returning(mailings.c.id), row).scalar_one()
-            for file in draft.files:
-                values = {"name": file.name, "kind": file.kind, "inline": file.inline, "data": file.data}
-                connection.execute(files.insert().values(mailing_id=made, **values))
-            for number, url in enumerate(frame.links if draft.measured else ()):
-                connection.execute(links.insert().values(mailing_id=made, number=number, url=url))
+        made = connection.execute(mailings.insert().returning(mailings.c.id), row).scalar_one()
+        for file in draft.files:
+            values = {"name": file.name, "kind": file.kind, "inline": file.inline, "data": file.data}
+            connection.execute(files.insert().values(mailing_id=made, **values))
+        for number, url in enumerate(frame.links if draft.measured else ()):
+            connection.execute(links.insert().values(mailing_id=made, number=number, url=url))
         return int(made)
 
-    def _problems(self, draft: Draft) -> list[str]:
+    @property
+    def attachments_mb(self) -> int:
+        """How many megabytes the files of a mailing may have."""
+        return self._settings.mailing.attachments_mb
+
+    def check(self, draft: Draft) -> None:
+        """Whether this may be sent from here at all.
+
+        Raises:
+            MailingError: its list is not there, or has pupils on it; or its sender is nobody of ours.
+        """
         lists = self._settings.lists
         if draft.list not in lists:
-            return [f"list: there is no [lists.{draft.list}]; there are: {', '.join(lists) or 'none'}"]
+            there = ", ".join(lists) or "none"
+            raise MailingError([Problem("list", "list_unknown", name=draft.list, known=there)])
         if lists[draft.list].pupils:
-            return [f"list: {draft.list} has pupils on it, and no mailing ever goes to them"]
+            raise MailingError([Problem("list", "list_pupils", name=draft.list)])
         known = {parseaddr(self._settings.sender_of(list) or "")[1].rpartition("@")[2] for list in lists}
         if draft.sender and (domain := parseaddr(draft.sender)[1].rpartition("@")[2]) not in known:
-            return [f"sender: nothing of yours is sent from {domain}: take a sender of {', '.join(sorted(known))}"]
-        return []
+            ours = ", ".join(sorted(known))
+            raise MailingError([Problem("sender", "sender_domain", domain=domain, known=ours)])
 
     def _paper(self, site: str | None) -> Paper:
         if site is None:
@@ -194,12 +253,42 @@ class Mailings:
             MailingError: there is none with this number.
         """
         with self._store.read() as connection:
-            return _mailing(self._row(connection, id))
+            return _mailing(self._row(connection, id, only=_HEAD))
 
     def all(self) -> list[Mailing]:
         """Every mailing, the newest first."""
         with self._store.read() as connection:
-            return [_mailing(row) for row in connection.execute(select(mailings).order_by(mailings.c.id.desc()))]
+            return [_mailing(row) for row in connection.execute(select(*_HEAD).order_by(mailings.c.id.desc()))]
+
+    def page(
+        self,
+        before: int | None = None,
+        q: str = "",
+        most: int = 50,
+        *,
+        after: int | None = None,
+        oldest_first: bool = False,
+    ) -> list[Mailing]:
+        """Some of the mailings, the newest first unless told otherwise; what they say is not loaded.
+
+        Args:
+            before, after: only those with a smaller or a greater number; the ones closest to it are given.
+            q: words that must all stand in the subject or the id of the list.
+        """
+        row = mailings.c
+        found = [
+            or_(row.subject.icontains(word, autoescape=True), row.list.icontains(word, autoescape=True))
+            for word in q.split()[:_WORDS]
+        ]
+        if before is not None:
+            found.append(row.id < before)
+        if after is not None:
+            found.append(row.id > after)
+        ascending = oldest_first if before is None and after is None else after is not None
+        query = select(*_HEAD).where(*found).order_by(row.id if ascending else row.id.desc()).limit(most)
+        with self._store.read() as connection:
+            some = [_mailing(one) for one in connection.execute(query)]
+        return some if ascending == oldest_first else some[::-1]
 
     def audience(self, id: int) -> Audience:
         """Who gets it and why others don't: as it was frozen, else as a freeze would be now.
@@ -211,8 +300,20 @@ class Mailings:
             row = self._row(connection, id)
             if row.frozen_at is not None:
                 return audience.counted(connection, id)
-            self.readers.open()
-            return audience.count(connection, self.readers, self._aim(row), self._now())
+            return self._counted(connection, self._aim(row))
+
+    def audience_of(self, draft: Draft) -> Audience:
+        """The same for one that is not kept yet.
+
+        Raises:
+            AfgemeldUnavailable: nobody can tell who left.
+        """
+        with self._store.read() as connection:
+            return self._counted(connection, _aim_of(draft))
+
+    def _counted(self, connection: Connection, aim: Aim) -> Audience:
+        self.readers.open()
+        return audience.count(connection, self.readers, aim, self._now())
 
     def status(self, id: int) -> Status:
         """How it goes.
@@ -223,7 +324,7 @@ class Mailings:
         row = deliveries.c
         mine = row.mailing_id == id
         with self._store.read() as connection:
-            mailing = _mailing(self._row(connection, id))
+            mailing = _mailing(self._row(connection, id, only=_HEAD))
             told = row.state.in_([DeliveryState.SENT.value, DeliveryState.QUEUED.value, DeliveryState.CLAIMED.value])
             grouped = select(row.state, row.reason, func.count()).where(mine).group_by(row.state, row.reason)
             doubtful = select(row.id).where(mine, row.holder.is_not(None), row.state == DeliveryState.IN_DOUBT.value)
@@ -239,15 +340,44 @@ class Mailings:
                 reasons.setdefault(state, {})[reason] = count
         return Status(mailing, counts, reasons, in_doubt, next_try)
 
-    def preview(self, id: int, address: str | None = None) -> Preview:
+    def attendance(self, id: int) -> Attendance:
+        """Who looks after a mailing that has begun, as far as the locks of senders tell."""
+        turn = Turn(self._store)
+        try:
+            with self._store.told():
+                if not turn.take():
+                    return Attendance.SENDER
+                with self._store.read() as connection:
+                    theirs = [holder for mailing, holder in holders(connection) if mailing == id]
+                if any(turn.is_dead(holder) for holder in theirs):
+                    return Attendance.DEAD
+                return Attendance.SENDER if theirs else Attendance.NOBODY
+        except ConsentKitError:
+            return Attendance.SENDER
+        finally:
+            turn.leave()
+
+    def preview(self, id: int, address: str | None = None, *, reader: Reader | None = None) -> Preview:
         """The message that one reader would get, or a made-up one; nothing is opened, counted or sent.
+
+        Args:
+            address: of the reader. reader: or the reader.
 
         Raises:
             MailingError: there is no such mailing, or nobody with this address is known.
         """
-        press = self._press_of(id)
-        reader = self._sample(press.draft, 1) if address is None else self._reader(press.draft, address)
-        return _preview(press.message(reader, 0, self._now()))
+        return self._preview(self._press_of(id), address, reader)
+
+    def preview_of(
+        self, draft: Draft, site: str | None, address: str | None = None, *, reader: Reader | None = None
+    ) -> Preview:
+        """The same for one that is not kept yet."""
+        return self._preview(self.press(draft, site), address, reader)
+
+    def _preview(self, press: Press, address: str | None, reader: Reader | None) -> Preview:
+        if reader is None:
+            reader = self.sample(press.draft) if address is None else self.reader(press.draft.list, address)
+        return _read_message(press.message(reader, 0, self._now()))
 
     def preflight(self, id: int, *, dns: bool = True, lang: str = "en") -> list[Finding]:
         """What stands in the way of sending, and what should be looked at; by the bytes that would go out.
@@ -258,7 +388,14 @@ class Mailings:
         Raises:
             MailingError: there is no such mailing. AfgemeldUnavailable: no link can be made without a key.
         """
-        press, now = self._press_of(id), self._now()
+        return self._preflight(self._press_of(id), dns=dns, lang=lang)
+
+    def preflight_of(self, draft: Draft, site: str | None, *, dns: bool = True, lang: str = "en") -> list[Finding]:
+        """The same for one that is not kept yet."""
+        return self._preflight(self.press(draft, site), dns=dns, lang=lang)
+
+    def _preflight(self, press: Press, *, dns: bool, lang: str) -> list[Finding]:
+        now = self._now()
         samples = [self._checked(press, number, now, measuring=False) for number in (1, 2)]
         if press.draft.measured:
             samples.append(self._checked(press, 3, now, measuring=True))
@@ -266,7 +403,7 @@ class Mailings:
 
     def _checked(self, press: Press, number: int, now: datetime, *, measuring: bool) -> tuple[bytes, Expected]:
         """A message as it would go out, and what it should be."""
-        reader = replace(self._sample(press.draft, number), measuring=measuring)
+        reader = replace(self.sample(press.draft, number), measuring=measuring)
         slip, site = press.slip(reader, number, now), press.paper.site
         expected = Expected(
             purpose=Purpose(press.draft.purpose),
@@ -374,15 +511,23 @@ class Mailings:
             MailingError: there is no such mailing, or there are too many addresses.
             Suppressed: one of them left; nobody got anything. AddressError, AfgemeldUnavailable, MailError: as ever.
         """
+        await self._test(lambda: self._press_of(id), addresses, wire)
+
+    async def test_of(self, draft: Draft, site: str | None, addresses: Sequence[str], wire: Wire) -> None:
+        """The same for one that is not kept yet."""
+        await self._test(lambda: self.press(draft, site), addresses, wire)
+
+    async def _test(self, press: Callable[[], Press], addresses: Sequence[str], wire: Wire) -> None:
         if not 0 < len(addresses) <= MOST_TESTS:
-            raise MailingError([f"to: a test goes to 1 to {MOST_TESTS} addresses, which are yours"])
-        press = self._press_of(id, test=True)
-        for one in await asyncio.to_thread(self._tested, press, addresses):
+            raise MailingError([Problem("to", "tests", most=MOST_TESTS)])
+        for one in await asyncio.to_thread(lambda: self._tested(press(), addresses)):
             await wire.send(one)
 
     def _tested(self, press: Press, addresses: Sequence[str]) -> list[Envelope]:
         list, service = press.draft.list, press.draft.purpose == "service"
-        sample = self._sample(press.draft, 1)
+        sample = self.sample(press.draft)
+        marked = replace(press.draft, subject=f"[Test] {press.draft.subject}")
+        press = self._press(press.id, marked, press.paper, press.nonce)
         made = []
         for text in addresses:
             address = Address.parse(text)
@@ -392,6 +537,18 @@ class Mailings:
             reader = replace(sample, address=address.deliver_to, digest=digest)
             made.append(press.envelope(reader, 0, self._now()))
         return made
+
+    def take_back(self, connection: Connection, id: int) -> None:
+        """Give up a mailing that nobody let go out yet, in the caller's transaction.
+
+        Raises:
+            MailingError: there is none, or it is no draft any more.
+        """
+        row = self._row(connection, id, lock=True, only=_HEAD)
+        if row.state != MailingState.DRAFT:
+            raise MailingError([Problem("state", "not_draft", state=row.state)])
+        values = {"state": MailingState.CANCELLED.value, "ended_at": self._now()}
+        connection.execute(update(mailings).where(mailings.c.id == id).values(values))
 
     # -- what the engine asks -------------------------------------------------------------------------------------
 
@@ -456,31 +613,41 @@ class Mailings:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _row(self, connection: Connection, id: int, *, lock: bool = False) -> Row[Any]:
-        query = select(mailings).where(mailings.c.id == id)
+    def _row(
+        self, connection: Connection, id: int, *, lock: bool = False, only: Sequence[ColumnElement[Any]] = ()
+    ) -> Row[Any]:
+        query = select(*(only or mailings.c)).where(mailings.c.id == id)
         found = connection.execute(query.with_for_update() if lock else query).first()
         if found is None:
             raise MailingError([f"there is no mailing {id}: `consentkit mailing list` shows them"])
         return found
 
     def _aim(self, row: Row[Any]) -> Aim:
-        draft = Draft.from_json(row.content)
-        return Aim(list=row.list, service=row.purpose == Purpose.SERVICE, fields=draft.needed, where=draft.where)
+        return _aim_of(Draft.from_json(row.content))
 
-    def _press_of(self, id: int, *, test: bool = False) -> Press:
-        if id in self._presses and not test:
-            self._presses.move_to_end(id)
-            return self._presses[id]
+    def written(self, id: int) -> tuple[str, Draft]:
+        """The site of a mailing, and what was written.
+
+        Raises:
+            MailingError: there is no such mailing.
+        """
+        row, draft = self._written(id)
+        return row.site, draft
+
+    def _written(self, id: int) -> tuple[Row[Any], Draft]:
         with self._store.read() as connection:
             row = self._row(connection, id)
             attached = [
                 File(each.name, each.kind, each.inline, bytes(each.data))
                 for each in connection.execute(select(files).where(files.c.mailing_id == id).order_by(files.c.name))
             ]
-        draft = replace(Draft.from_json(row.content), files=tuple(attached))
-        if test:
-            draft = replace(draft, subject=f"[Test] {draft.subject}")
-            return self._press(id, draft, self._paper(row.site), row.nonce)
+        return row, Draft.from_json(row.content, attached)
+
+    def _press_of(self, id: int) -> Press:
+        if id in self._presses:
+            self._presses.move_to_end(id)
+            return self._presses[id]
+        row, draft = self._written(id)
         press = self._presses[id] = self._press(id, draft, self._paper(row.site), row.nonce)
         if len(self._presses) > _PRESSES:
             self._presses.popitem(last=False)
@@ -508,7 +675,7 @@ class Mailings:
     def _about(self, draft: Draft, paper: Paper, id: int) -> About:
         """What is the same in every message."""
         if draft.list not in paper.topics:
-            raise MailingError([f"list: there is no [lists.{draft.list}] any more: put it back, or cancel the mailing"])
+            raise MailingError([Problem("list", "list_gone", name=draft.list)])
         topic, site = paper.topics[draft.list], paper.site
         language = paper.renderer.language(draft.language or None)
         own = draft.sender or paper.sender(draft.list)
@@ -526,24 +693,48 @@ class Mailings:
             theme=site.look,
         )
 
-    def _reader(self, draft: Draft, address: str) -> Reader:
-        """A person of the list, as a release would find them; for a preview also one who would be left out."""
-        digests = self._afgemeld.keys.digests(address)
+    def reader(self, list: str, who: str | int) -> Reader:
+        """A person of a list, as a release would find them; for a preview also one who would be left out.
+
+        Args:
+            who: their address, or their number.
+
+        Raises:
+            MailingError: nobody like that is known. AddressError: it is no address.
+        """
+        digests = self._afgemeld.keys.digests(who) if isinstance(who, str) else None
         with self._store.read() as connection:
-            found = self.readers.find(connection, draft.list, digests)
+            if digests is not None:
+                found = self.readers.find(connection, list, digests)
+            else:
+                found = self.readers.get(connection, list, int(who))
         if found is None:
-            raise MailingError([f"reader: nobody with this address is known on the list {draft.list}"])
+            raise MailingError([Problem("reader", "reader_unknown", name=list)])
         return found
 
-    def _sample(self, draft: Draft, number: int) -> Reader:
-        """Somebody made up, who agreed to nothing; number 2 differs from 1 in everything."""
+    def sample(self, draft: Draft, number: int = 1, *, sparse: bool = False) -> Reader:
+        """Somebody made up, who agreed to nothing; number 2 differs from 1 in everything.
+
+        Args:
+            sparse: they lack every field that has a text for who lacks it.
+        """
         name = ("Anna", "Bart", "Chris")[number - 1]
         address = f"{name.lower()}@lezer.example"
         digest = self._afgemeld.keys.digest(address)
-        return Reader(0, address, digest, draft.language, dict.fromkeys(draft.fields, name), measuring=False)
+        fields = dict.fromkeys(draft.needed if sparse else draft.fields, name)
+        return Reader(0, address, digest, draft.language, fields, measuring=False)
 
 
-def _preview(raw: bytes) -> Preview:
+def _aim_of(draft: Draft) -> Aim:
+    return Aim(list=draft.list, service=draft.purpose == "service", fields=draft.needed, where=draft.where)
+
+
+def _base64(part: EmailMessage) -> str:
+    data = part.get_payload(decode=True)
+    return b64encode(data).decode() if isinstance(data, bytes) else ""
+
+
+def _read_message(raw: bytes) -> Preview:
     parsed = message_from_bytes(raw, policy=policy.default)
     html, text = parsed.get_body(("html",)), parsed.get_body(("plain",))
     return Preview(raw, html.get_content() if html else "", text.get_content() if text else "")

@@ -22,6 +22,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from consentkit import assets
+from consentkit.csvstream import inert
 from consentkit.errors import ConsentKitError
 from consentkit.mailing.chart import Chart, bars
 from consentkit.mailing.tables import events, links, mailings, totals
@@ -265,7 +266,7 @@ def as_rows(report: Report, texts: Texts) -> list[Row]:
         share = value / whole if whole else None
         rows.append(Row(key, texts(f"report.{key}"), value, share, texts(f"report.about_{key}", least=LEAST)))
         for reason, count in (parts or {}).items():
-            rows.append(Row(key, _reason(reason, texts), count, None, "", detail=reason or "other"))
+            rows.append(Row(key, reason_said(reason, texts), count, None, "", detail=reason or "other"))
 
     add("recipients", report.recipients)
     add("excluded", sum(report.excluded.values()), report.recipients, report.excluded)
@@ -304,7 +305,7 @@ def as_csv(report: Report, texts: Texts) -> str:
     writer.writerow(["figure", "detail", "label", "value", "share", "counts"])
     for row in as_rows(report, texts):
         share = "" if row.share is None else f"{row.share:.4f}"
-        writer.writerow([row.key, _inert(row.detail), _inert(row.label), row.value, share, row.about])
+        writer.writerow([row.key, inert(row.detail), inert(row.label), row.value, share, row.about])
     return out.getvalue()
 
 
@@ -392,14 +393,11 @@ def _percent(share: float, texts: Texts) -> str:
     return f"{share * 100:.1f}".replace(".", texts("report.decimal")) + "%"
 
 
-def _reason(reason: str, texts: Texts) -> str:
+def reason_said(reason: str, texts: Texts) -> str:
+    """A reason that a delivery has, in words; a code of a mail server stays as it is."""
     name, _, rest = reason.partition(":")
     if name == "field":
         return texts("report.reason_field", field=rest)
     if reason in _REASONS:
         return texts(f"report.reason_{reason}")
     return reason or texts("report.reason_other")
-
-
-def _inert(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -21,6 +21,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from consentkit.errors import MailingError
+from consentkit.mailing.problem import Problem
 
 MOST_SOURCE: Final = 500_000
 """Characters of a template."""
@@ -180,29 +181,24 @@ def _sandbox(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
 
 def problems_of(
     source: str, file: str, names: Collection[str], *, whole: Collection[str] = (), elsewhere: Mapping[str, str]
-) -> list[str]:
-    """What is wrong with a template, one sentence each.
+) -> list[Problem]:
+    """What is wrong with a template.
 
     Args:
         source: the template. file: what it is called in the sentences.
         names: what it may use.
         whole: names that may stand there once, alone, outside of every `if` and `for`.
-        elsewhere: names that other mailings know, and why this one does not.
+        elsewhere: names that other mailings know, and the code of the problem with them in this one.
     """
     if len(source) > MOST_SOURCE:
-        return [f"{file}: has {len(source):,} characters, and {MOST_SOURCE:,} is the most: take out what is not needed"]
+        return [Problem(file, "source_long", size=f"{len(source):,}", most=f"{MOST_SOURCE:,}")]
     try:
         tree = html_sandbox().parse(source)
     except TemplateSyntaxError as error:
-        return [f"{file}:{error.lineno}: {_sentence(error.message)}"]
+        return [Problem(file, "syntax", error.lineno, told=(error.message or "can't be read").rstrip("."))]
     found = _Reading(file, names, whole, elsewhere)
     found.read(tree)
     return found.problems
-
-
-def _sentence(message: str | None) -> str:
-    text = (message or "can't be read").rstrip(".")
-    return f"{text}. Write values as {{{{ name }}}} and conditions as {{% if name %}} … {{% endif %}}"
 
 
 class _Reading:
@@ -210,7 +206,7 @@ class _Reading:
 
     def __init__(self, file: str, names: Collection[str], whole: Collection[str], elsewhere: Mapping[str, str]) -> None:
         self._elsewhere = elsewhere
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self._file = file
         self._known = frozenset(names)
         self._whole = dict.fromkeys(whole, 0)
@@ -229,10 +225,10 @@ class _Reading:
     def _once(self, node: nodes.Name) -> None:
         self._whole[node.name] += 1
         if self._whole[node.name] > 1:
-            self._add(node, f"{{{{ {node.name} }}}} stands there twice: take one out")
+            self._add(node, "name_twice", name=node.name)
 
-    def _add(self, node: nodes.Node, problem: str) -> None:
-        self.problems.append(f"{self._file}:{node.lineno}: {problem}")
+    def _add(self, node: nodes.Node, code: str, **values: object) -> None:
+        self.problems.append(Problem(self._file, code, node.lineno, **values))
 
     def _visit(self, node: nodes.Node, scope: frozenset[str], depth: int) -> None:
         match node:
@@ -242,42 +238,44 @@ class _Reading:
             case nodes.Getattr(node=nodes.Name(name="loop")) if "loop" in scope:
                 return
             case nodes.Getattr() | nodes.Getitem():
-                self._add(node, "a value is a text and has no parts: write {{ name }} alone")
+                self._add(node, "parts")
                 return
             case nodes.Call(node=nodes.Name(name="range")) if not node.kwargs and not node.dyn_args:
                 for argument in node.args:
                     self._visit(argument, scope, depth)
                 return
             case nodes.Call():
-                self._add(node, "nothing can be called but range(): for a value use a filter, such as {{ name|upper }}")
+                self._add(node, "call")
                 return
             case nodes.Name():
                 self._name(node, scope)
                 return
             case nodes.Filter() if node.name not in _FILTERS:
                 close = get_close_matches(node.name, _FILTERS, 1)
-                hint = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(_FILTERS)}"
-                self._add(node, f"there is no filter `{node.name}`: {hint}")
+                if close:
+                    self._add(node, "filter_close", name=node.name, close=close[0])
+                else:
+                    self._add(node, "filter_unknown", name=node.name, known=", ".join(_FILTERS))
             case nodes.Test() if node.name not in html_sandbox().tests:
-                self._add(node, f"there is no test `{node.name}`")
+                self._add(node, "test_unknown", name=node.name)
             case _ if not isinstance(node, _GRAMMAR):
-                self._add(node, f"`{_said(node)}` can't stand in a mailing: there are values, `if`, `for` and filters")
+                self._add(node, "grammar", said=_said(node))
                 return
         for child in node.iter_child_nodes():
             self._visit(child, scope, depth)
 
     def _loop(self, node: nodes.For, scope: frozenset[str], depth: int) -> None:
         if node.recursive:
-            self._add(node, "a loop can't call itself: take out `recursive`")
+            self._add(node, "loop_recursive")
         if depth == MOST_DEPTH:
-            self._add(node, f"loops stand at most {MOST_DEPTH} deep: write this one out")
+            self._add(node, "loop_deep", most=MOST_DEPTH)
         self._visit(node.iter, scope, depth)
         targets = [*node.target.find_all(nodes.Name)]
         if isinstance(node.target, nodes.Name):
             targets.append(node.target)
         for target in targets:
             if target.name in self._known or target.name in self._whole:
-                self._add(node, f"`{target.name}` is taken: give what the loop runs over another name")
+                self._add(node, "loop_name", name=target.name)
         inner = scope | {target.name for target in targets} | {"loop"}
         for child in (*node.body, *([node.test] if node.test else [])):
             self._visit(child, inner, depth + 1)
@@ -288,14 +286,16 @@ class _Reading:
         if node.name in scope or node.name in self._known:
             return
         if node.name in self._whole:
-            self._add(node, f"{{{{ {node.name} }}}} must always stand there: put it outside of `if`, `for` and filters")
+            self._add(node, "name_inside", name=node.name)
             return
         if node.name in self._elsewhere:
-            self._add(node, f"`{node.name}` is not known here: {self._elsewhere[node.name]}")
+            self._add(node, self._elsewhere[node.name], name=node.name)
             return
         close = get_close_matches(node.name, {*self._known, *self._whole}, 1, 0.75)
-        hint = f"did you mean `{close[0]}`?" if close else "is it a field? Then name it under `fields`"
-        self._add(node, f"nothing is called `{node.name}`: {hint}")
+        if close:
+            self._add(node, "name_close", name=node.name, close=close[0])
+        else:
+            self._add(node, "name_unknown", name=node.name)
 
 
 def _said(node: nodes.Node) -> str:
@@ -304,17 +304,17 @@ def _said(node: nodes.Node) -> str:
     ).lower()
 
 
-def trial(source: str, file: str, values: Mapping[str, object], *, html: bool) -> list[str]:
+def trial(source: str, file: str, values: Mapping[str, object], *, html: bool) -> list[Problem]:
     """What goes wrong when a template is filled with these values."""
     sandbox = html_sandbox() if html else text_sandbox()
     try:
         code = sandbox.compile(source, name=file, filename=file)
         render(Template.from_code(sandbox, code, sandbox.globals), values)
     except MailingError as error:
-        return [f"{file}: {problem}" for problem in error.problems]
+        return [problem.at(file) for problem in error.problems if isinstance(problem, Problem)]
     except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:
         told = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
-        return [f"{file}:{_line(error, file)}: fails when it is filled in ({told.rstrip('.')})"]
+        return [Problem(file, "fails", _line(error, file), told=told.rstrip("."))]
     return []
 
 
@@ -339,7 +339,7 @@ def render(template: Template, values: Mapping[str, object]) -> str:
         pieces.append(piece)
         size += len(piece)
         if size > MOST_OUTPUT:
-            raise MailingError([f"more than {MOST_OUTPUT:,} characters come out: shorten the loops"])
+            raise MailingError([Problem("", "output_long", most=f"{MOST_OUTPUT:,}")])
     return "".join(pieces)
 
 

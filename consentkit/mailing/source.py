@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, Self
 from consentkit.address import Address
 from consentkit.errors import AddressError, MailingError
 from consentkit.mailing import template
+from consentkit.mailing.problem import Problem
 
 CONFIG: Final = "mailing.toml"
 TEXT: Final = "mailing.txt"
@@ -35,6 +36,14 @@ _KINDS: Final = MimeTypes(())
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*\Z")
+_BEGINS: Final = {
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/gif": b"GIF8",
+    "image/webp": b"RIFF",
+}
+"""What the bytes of an image begin with."""
+
 _BRACES = re.compile(r"\{[{%#]")
 
 
@@ -51,6 +60,18 @@ class File:
     kind: str
     inline: bool
     data: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, name: str, data: bytes, *, inline: bool) -> Self:
+        """A file whose kind its name tells.
+
+        Raises:
+            MailingError: it should be an image, and is none that mail programs show.
+        """
+        kind = _KINDS.guess_type(posixpath.basename(name))[0] or "application/octet-stream"
+        if inline and not (kind in template.IMAGES and data.startswith(_BEGINS[kind])):
+            raise MailingError([Problem("", "not_image", name=repr(_CONTROL.sub("?", name)))])
+        return cls(name, kind, inline, data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +112,7 @@ class Draft:
 
     def __post_init__(self) -> None:
         if problems := _problems(self):
-            raise MailingError([f"{key}: {problem}" for key, problem in problems])
+            raise MailingError([*problems])
         object.__setattr__(self, "fields", tuple(dict.fromkeys((*self.fields, *self.defaults))))
         object.__setattr__(self, "defaults", MappingProxyType(dict(self.defaults)))
         object.__setattr__(self, "where", MappingProxyType({key: tuple(each) for key, each in self.where.items()}))
@@ -138,86 +159,80 @@ class Draft:
         return cls(**{**kept, "fields": tuple(kept["fields"]), "where": where, "files": tuple(files)})
 
 
-def _problems(draft: Draft) -> list[tuple[str, str]]:
-    """Each problem with the key that it is about."""
-    found: list[tuple[str, str]] = []
+def _problems(draft: Draft) -> list[Problem]:
+    """Each problem, its place the key that it is about."""
+    found: list[Problem] = []
     for key in ("list", "subject", "preheader", "sender", "reply_to", "language", "file"):
         if _CONTROL.search(getattr(draft, key)):
-            found.append((key, "has a line break or another control character, and nothing in a header may have one"))
+            found.append(Problem(key, "control"))
     if found:
         return found
     if not draft.list:
-        found.append(("list", "is missing: write the id of the list whose members get it"))
+        found.append(Problem("list", "list_missing"))
     if not draft.subject.strip():
-        found.append(("subject", 'is missing: write what it is about, such as "Nieuws van oktober"'))
+        found.append(Problem("subject", "subject_missing"))
     if not draft.html.strip():
-        found.append(("html", f"is empty: write {' or '.join(TEMPLATES)}"))
+        found.append(Problem("html", "html_missing"))
     for key in ("subject", "preheader"):
         if _BRACES.search(getattr(draft, key)):
-            found.append((key, "is the same for everybody: write it without {{ }}"))
+            found.append(Problem(key, "braces"))
     if draft.purpose not in ("marketing", "service"):
-        found.append(
-            ("purpose", 'must be "marketing", or "service" for what people need to know and can\'t opt out of')
-        )
+        found.append(Problem("purpose", "purpose"))
     if draft.language and not _LANGUAGE.match(draft.language):
-        found.append(("language", 'must be a language tag such as "nl"'))
+        found.append(Problem("language", "language"))
     if draft.sender and (problem := _no_mailbox(draft.sender, named=True)):
-        found.append(("sender", problem))
+        found.append(Problem("sender", problem))
     if draft.reply_to and (problem := _no_mailbox(draft.reply_to, named=False)):
-        found.append(("reply_to", problem))
+        found.append(Problem("reply_to", problem))
     for key, names in (("fields", draft.fields), ("defaults", draft.defaults)):
         for name in names:
             if not _FIELD.match(name):
-                found.append((key, f"{name!r} is no field: write small letters, digits and underscores"))
+                found.append(Problem(key, "field_name", name=repr(name)))
             elif name in template.RESERVED:
-                found.append((key, f"`{name}` is given by consentkit: leave it out, or give the field another name"))
+                found.append(Problem(key, "field_reserved", name=name))
     for name, values in draft.where.items():
         if not _FIELD.match(name):
-            found.append(("where", f"{name!r} is no field: write a field's name, or language"))
+            found.append(Problem("where", "where_name", name=repr(name)))
         elif not values:
-            found.append(("where", f"`{name}` has no value: name those that are meant, or leave it out"))
-    return found + [("files", problem) for problem in _name_problems(draft.files)]
+            found.append(Problem("where", "where_empty", name=name))
+    return [*found, *_name_problems(draft.files)]
 
 
-def _name_problems(files: Iterable[File]) -> Iterable[str]:
+def _name_problems(files: Iterable[File]) -> Iterable[Problem]:
     seen: set[str] = set()
     for file in files:
-        shown = _CONTROL.sub("?", file.name)
+        shown = repr(_CONTROL.sub("?", file.name))
         parts = file.name.split("/") if file.inline else [file.name]
         if _CONTROL.search(file.name) or "\\" in file.name or any(part in ("", ".", "..") for part in parts):
-            yield f"{shown!r} is no name for a file: write one without line breaks, backslashes and `..`"
+            yield Problem("files", "file_name", name=shown)
         elif "/" in file.name and not file.inline:
-            yield f"{shown!r} has a slash in it: an attachment has a name, and no folder"
+            yield Problem("files", "file_slash", name=shown)
         elif file.name in seen:
-            yield f"{shown!r} is there twice: give each file a name of its own"
+            yield Problem("files", "file_twice", name=shown)
         elif not re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", file.kind) or file.kind.startswith(("multipart/", "message/")):
-            yield f"{shown!r} has no usable kind: write one such as application/pdf"
+            yield Problem("files", "file_kind", name=shown)
         seen.add(file.name)
 
 
 def _no_mailbox(text: str, *, named: bool) -> str:
-    """Why mail can't come from there, or go back there; empty where it can."""
-    remedy = "write one such as De Linde <nieuws@delinde.example>"
+    """The code of why mail can't come from there, or go back there; empty where it can."""
     name, address = parseaddr(text)
     if named and not name:
-        return f"names nobody: {remedy}"
+        return "mailbox_nameless"
     try:
         found = Address.parse(address)
     except AddressError:
-        return f"has no address that mail can be sent to: {remedy}"
+        return "mailbox_no_address"
     if found.needs_smtputf8:
-        return "has an address whose part before the @ is not ASCII, and many servers refuse such mail"
+        return "mailbox_not_ascii"
     return ""
 
 
-def _too_large(files: Iterable[File], attachments_mb: int) -> str:
+def _too_large(files: Iterable[File], attachments_mb: int) -> Problem | None:
     size = sum(len(file.data) for file in files)
     if size <= attachments_mb * _MB:
-        return ""
-    return (
-        f"files: attachments and images have {size / _MB:.1f} MB, and {attachments_mb} MB is the most "
-        "([mailing] attachments_mb): put what is large on your site and link to it"
-    )
+        return None
+    return Problem("files", "files_large", size=f"{size / _MB:.1f}", most=attachments_mb)
 
 
 # -- folders and files --
@@ -278,7 +293,7 @@ def _from_disk(
             files.append(_file(folder, name, inline=inline))
         except MailingError as error:
             problems += [f"{where}: {problem}" for problem in error.problems]
-    if problem := "" if problems else _too_large(files, attachments_mb):
+    if problem := None if problems else _too_large(files, attachments_mb):
         problems.append(problem)
     if problems:
         raise MailingError(problems)
@@ -382,7 +397,4 @@ def _file(folder: Path, name: str, *, inline: bool) -> File:
         raise MailingError([f"{name!r} leads out of the folder: put the {what} itself in it"])
     if not path.is_file():
         raise MailingError([f"there is no {what} {name!r} in the folder: put it there, or mend the name"])
-    kind = _KINDS.guess_type(path.name)[0] or "application/octet-stream"
-    if inline and kind not in template.IMAGES:
-        raise MailingError([f"{name!r} is no image that mail programs show: make it a PNG, JPEG, GIF or WebP"])
-    return File(posixpath.normpath(name) if inline else name, kind, inline, path.read_bytes())
+    return File.of(posixpath.normpath(name) if inline else name, path.read_bytes(), inline=inline)

@@ -168,6 +168,43 @@ class BounceScoreRow(Table, table=True):
     day: date
 
 
+class DraftRow(Table, table=True):
+    """A mailing that is still being written, in the console. `version` counts its saves.
+
+    Args:
+        content: the form's values as JSON, complete or not. editors: who ever saved it, as a JSON list of names.
+        mailing_id: what it became once it was put ready; from then on it is that mailing's content that counts.
+        deleted_at: thrown away; it can be put back for a while.
+    """
+
+    __tablename__ = "mailing_draft"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, sa_column=Column(_Id, primary_key=True, autoincrement=True))
+    site: str
+    title: str
+    content: str = Field(sa_type=Text)
+    version: int
+    editors: str = Field(sa_type=Text)
+    made_at: datetime = Field(sa_type=UTCDateTime)
+    saved_at: datetime = Field(sa_type=UTCDateTime)
+    saved_by: str
+    mailing_id: int | None = Field(sa_column=Column(_Id, nullable=True, index=True))
+    deleted_at: datetime | None = Field(sa_type=UTCDateTime)
+
+
+class DraftFileRow(Table, table=True):
+    """An attachment or image of a draft."""
+
+    __tablename__ = "mailing_draft_file"
+
+    draft_id: int = Field(sa_column=Column(_Id, ForeignKey("mailing_draft.id", ondelete="CASCADE"), primary_key=True))
+    name: str = Field(primary_key=True)
+    kind: str
+    inline: bool
+    data: bytes = Field(sa_type=LargeBinary)
+
+
 mailings = table_of(MailingRow)
 files = table_of(MailingFileRow)
 links = table_of(MailingLinkRow)
@@ -177,3 +214,5 @@ events = table_of(MailEventRow)
 totals = table_of(MailTotalRow)
 inbox = table_of(MailInboxRow)
 scores = table_of(BounceScoreRow)
+drafts = table_of(DraftRow)
+draft_files = table_of(DraftFileRow)

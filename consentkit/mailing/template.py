@@ -24,6 +24,7 @@ from markupsafe import Markup, escape
 from consentkit.errors import MailingError
 from consentkit.mailing import sandbox
 from consentkit.mailing.plain import plain
+from consentkit.mailing.problem import Problem
 from consentkit.mailing.sandbox import Holes, html_sandbox, text_sandbox
 from consentkit.render import Texts, load_texts
 from consentkit.render.markup import compact, make_environment, make_text_environment
@@ -60,7 +61,7 @@ _PIECE = re.compile(
     r"|(?P<other><[!?][^>]*>)",
     re.DOTALL | re.IGNORECASE,
 )
-_ATTRIBUTE = re.compile(r"""(\s)([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'=<>`]+))?""")
+_ATTRIBUTE = re.compile(r"""([\s/]|(?<=["']))([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'=<>`]+))?""")
 _CSS_URL = re.compile(r"""url\(\s*(["']?)(.*?)\1\s*\)""", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SOURCES: Final = frozenset(("src", "background", "poster", "background-url", "srcset"))
@@ -171,17 +172,17 @@ def _anybody() -> About:
 
 
 def _names(draft: Draft) -> tuple[frozenset[str], Mapping[str, str]]:
-    """What the templates of a mailing may use, and what others may."""
+    """What the templates of a mailing may use, and what only others may, with the code of the problem."""
     known = {*_CONSTANT, PREFERENCES, *draft.fields}
     elsewhere: dict[str, str] = {}
     if draft.purpose == "marketing":
         known.add(LEAVE)
     else:
-        elsewhere[LEAVE] = "nobody can leave a service mail; give {{ preferences_url }}"
+        elsewhere[LEAVE] = "name_leave"
     if draft.measured:
         known.add(QUIET)
     else:
-        elsewhere[QUIET] = "this mailing is not measured, so there is nothing to stop"
+        elsewhere[QUIET] = "name_quiet"
     return frozenset(known), elsewhere
 
 
@@ -192,7 +193,7 @@ class _Composer:
         self._draft = draft
         self._about = about
         self._measured = measured
-        self._problems: list[str] = []
+        self._problems: list[Problem] = []
         self._holes = Holes(draft.html, draft.text, draft.subject, draft.preheader, *_texts_of(about))
         self._footer = self._holes.link("footer")
         self._links: list[str] = []
@@ -232,21 +233,21 @@ class _Composer:
         if self._problems:
             raise MailingError([*dict.fromkeys(self._problems)])
 
-    def _at(self, line: int, problem: str) -> None:
-        self._problems.append(f"{self._draft.file}:{line}: {problem}")
+    def _at(self, line: int, code: str, **values: object) -> None:
+        self._problems.append(Problem(self._draft.file, code, line, **values))
 
     # -- the sources --
 
-    def source_problems(self) -> list[str]:
+    def source_problems(self) -> list[Problem]:
         names, elsewhere = _names(self._draft)
-        found: list[str] = []
+        found: list[Problem] = []
         for source, file in ((self._draft.html, self._draft.file), (self._draft.text, _TEXT_FILE)):
             found += sandbox.problems_of(source, file, names, whole=("footer",), elsewhere=elsewhere)
         return found
 
-    def _trials(self) -> list[str]:
+    def _trials(self) -> list[Problem]:
         draft, links = self._draft, {name: f"https://delinde.example/{name}" for name in _LINKS}
-        found: list[str] = []
+        found: list[Problem] = []
         for sample in ("Sanne", "1"):
             fields = {name: draft.defaults.get(name, sample) if sample == "1" else sample for name in draft.fields}
             values = {**self._values, **links, **fields, "footer": ""}
@@ -355,9 +356,7 @@ class _Composer:
             return
         lost = next((word for word, other in zip(before, [*after, ""], strict=False) if word != other), before[-1])
         hole = self._holes[lost]
-        self._at(
-            hole.line or 1, f"{hole.source} stands where it gets lost: put it between elements, on a line of its own"
-        )
+        self._at(hole.line or 1, "lost", source=hole.source)
         self._stop()
 
     def _from_markdown(self, source: str) -> str:
@@ -379,23 +378,20 @@ class _Composer:
         try:
             from mjml import mjml2html  # noqa: PLC0415  # an extra
         except ImportError:
-            remedy = "install it with pip install 'consentkit[mjml]', or write HTML or Markdown"
-            raise MailingError([f"{self._draft.file}: MJML needs a library that is not installed: {remedy}"]) from None
+            raise MailingError([Problem(self._draft.file, "mjml_missing")]) from None
         for found in re.finditer(r"<(mj[a-z-]*)", source):
             line = line_of(self._draft.html, found[0])
             if found[1] == "mj-include":
-                self._at(line, "<mj-include> reads another file: put what is in it here")
+                self._at(line, "mjml_include")
             elif found[1] not in _MJML:
-                self._at(line, f"there is no <{found[1]}> in MJML, and it would be left out silently: mend its name")
+                self._at(line, "mjml_unknown", name=found[1])
         self._stop()
         try:
             return str(mjml2html(source, fonts={}))
         except ValueError as error:
             told, _, position = str(error).partition(" at position ")
             at = int(position.partition(":")[0]) if position.partition(":")[0].isdecimal() else 0
-            self._at(
-                source.count("\n", 0, at) + 1, f"is no MJML ({told.partition(' in root')[0]}): mend it there or above"
-            )
+            self._at(source.count("\n", 0, at) + 1, "mjml_broken", told=told.partition(" in root")[0])
             self._stop()
             raise
 
@@ -405,7 +401,7 @@ class _Composer:
         try:
             return str(_inliner().inline(html))
         except InlineError as error:
-            raise MailingError([f"{self._draft.file}: its styles can't be read: {error}"]) from None
+            raise MailingError([Problem(self._draft.file, "styles", told=error)]) from None
 
     # -- what may stand where --
 
@@ -417,7 +413,7 @@ class _Composer:
             elif kind == "sheet":
                 self._sheet(piece, words)
             elif kind == "script":
-                self._at(self._line(piece, words), "a script does not run in a mail: take it out")
+                self._at(self._line(piece, words), "script")
             elif kind == "tag":
                 self._tag(piece, words)
             elif kind == "text":
@@ -430,13 +426,18 @@ class _Composer:
 
     def _sheet(self, piece: str, words: list[str]) -> None:
         if words:
-            self._at(self._line(piece, words), "a stylesheet is the same for everybody: take {{ }} and {% %} out of it")
+            self._at(self._line(piece, words), "sheet_values")
         if found := re.search("@import|@font-face", piece):
-            self._at(line_of(self._draft.html, found[0]), _ELSEWHERE)
+            self._at(line_of(self._draft.html, found[0]), "elsewhere")
 
     def _tag(self, tag: str, words: list[str]) -> None:
         if re.match(r"<link\b", tag, re.IGNORECASE) and "stylesheet" in tag.lower():
-            self._at(line_of(self._draft.html, "stylesheet"), _ELSEWHERE)
+            self._at(line_of(self._draft.html, "stylesheet"), "elsewhere")
+        if re.match(r"<script\b", tag, re.IGNORECASE):
+            self._at(self._line(tag, words), "script")
+        for found in _ATTRIBUTE.finditer(tag):
+            if found[2].lower().startswith("on") or found[2].lower() == "srcdoc":
+                self._at(self._line(tag, words), "script_attribute", name=found[2])
         if not words:
             return
         rest = tag
@@ -448,22 +449,19 @@ class _Composer:
             rest = rest.replace(found[0], "", 1)
             line = self._line(tag, inside)
             if value[0] not in "\"'":
-                self._at(line, f'{name}=… has no quotes around it: write {name}="…"')
+                self._at(line, "no_quotes", name=name)
             elif name in _ADDRESSES:
                 self._address(name, value[1:-1].strip(), inside, line)
-            elif (name == "style" or name.startswith("on")) and not self._same_for_all(inside):
-                self._at(
-                    line, f"{name} is the same for everybody: put what differs in the text, or in an `if` around it"
-                )
+            elif name == "style" and not self._same_for_all(inside):
+                self._at(line, "attribute_same", name=name)
         if left := self._holes.words(rest):
-            where = "stands inside of a tag: put it in the value of an attribute, or around the element"
-            self._at(self._line(tag, left), f"{self._holes[left[0]].source} {where}")
+            self._at(self._line(tag, left), "inside_tag", source=self._holes[left[0]].source)
 
     def _address(self, name: str, value: str, words: list[str], line: int) -> None:
         if value == words[0] and self._holes[value].is_just(*_LINKS) and name == "href":
             return
         if not self._same_for_all(words):
-            self._at(line, _FOR_ALL)
+            self._at(line, "for_all")
 
     def _same_for_all(self, words: list[str]) -> bool:
         return all(self._holes[word].says and self._holes[word].names <= _CONSTANT for word in words)
@@ -474,7 +472,7 @@ class _Composer:
         for found in re.finditer(r"https?://[^\s<>\"']*", text):
             words = [word for word in self._holes.words(found[0]) if self._holes[word].says]
             if words:
-                self._problems.append(f"{file}:{self._holes[words[0]].line}: {_FOR_ALL}")
+                self._problems.append(Problem(file, "for_all", self._holes[words[0]].line))
 
     # -- addresses --
 
@@ -532,15 +530,13 @@ class _Composer:
         if scheme == "cid":
             return found
         if scheme or found.startswith("//") or not found:
-            self._at(line, "mail programs do not show this image: put it in the folder as a file, or write https://…")
+            self._at(line, "image_scheme")
             return found
         name = posixpath.normpath(unquote(found))
         if name not in self._images:
             file = next((each for each in self._draft.files if each.inline and each.name == name), None)
             if file is None:
-                self._at(
-                    line, f"there is no image `{found}`: put it in the folder beside the template, or write https://…"
-                )
+                self._at(line, "image_missing", name=found)
                 return found
             self._images[name] = file, f"{len(self._images)}.{sha256(file.data).hexdigest()[:16]}@consentkit"
         return f"cid:{self._images[name][1]}"
@@ -560,9 +556,9 @@ class _Composer:
         url = self._constant(value)
         scheme, line = (_SCHEME.match(url) or ("", ""))[1].lower(), line_of(self._draft.html, value)
         if scheme not in _LEADS and not url.startswith("#"):
-            self._at(line, f"`{url}` leads nowhere from a mail: write the whole address, https://…")
+            self._at(line, "link_nowhere", url=url)
         elif re.search(r"[\s\x00-\x1f\x7f]", url):
-            self._at(line, "an address holds a space or a line break: write %20 for a space")
+            self._at(line, "link_space")
         elif self._measured and scheme in ("http", "https"):
             if url not in self._links:
                 self._links.append(url)
@@ -624,18 +620,9 @@ class _Composer:
             html_sandbox().parse(html)
             text_sandbox().parse(text)
         except TemplateError:
-            remedy = f"an `if` or a `for` begins and ends in different places: mend that, or write {_TEXT_FILE}"
-            raise MailingError([f"{self._draft.file}: no plain text can be made of it, as {remedy}"]) from None
+            raise MailingError([Problem(self._draft.file, "text_unmade", file=_TEXT_FILE)]) from None
 
 
-_ELSEWHERE: Final = (
-    "a stylesheet or font from elsewhere tells its server who reads the mail: write the styles in <style>, "
-    "and use fonts that everybody has"
-)
-_FOR_ALL: Final = (
-    "an address is the same for every reader, or it follows people without their consent: "
-    "take {{ }} and {% %} out of it"
-)
 _MJML: Final = frozenset(
     (
         *("mjml", "mj-accordion", "mj-accordion-element", "mj-accordion-text", "mj-accordion-title", "mj-all"),

@@ -14,6 +14,7 @@ from consentkit.newsletter.newsletter import (
     TextChanged,
 )
 from consentkit.newsletter.outbox import Outbox, Parcel
+from consentkit.newsletter.overview import KINDS, Day, Happening, Membership, Overview, Person, Subscriber
 from consentkit.newsletter.paper import Paper, TokenTooOld
 from consentkit.newsletter.people import agrees_to_measuring, has_digest, hold_people, is_kept
 from consentkit.newsletter.readers import LANGUAGE, Aim, Reader, Readers
@@ -21,21 +22,27 @@ from consentkit.newsletter.rules import LEFT, PROOF, Route, Standing, State, mis
 
 __all__ = [
     "HONEYPOT",
+    "KINDS",
     "LANGUAGE",
     "LEFT",
     "PROOF",
     "Aim",
     "Answer",
     "Confirmed",
+    "Day",
     "Form",
+    "Happening",
     "Imported",
     "Importer",
     "Letters",
+    "Membership",
     "Newsletter",
     "Outbox",
+    "Overview",
     "Paper",
     "Parcel",
     "ParentFirst",
+    "Person",
     "Profile",
     "Reader",
     "Readers",
@@ -44,6 +51,7 @@ __all__ = [
     "Route",
     "Standing",
     "State",
+    "Subscriber",
     "TextChanged",
     "TokenTooOld",
     "Topic",

@@ -69,6 +69,7 @@ class _Person:
     fields: Mapping[str, str]
     route: Route
     proof: Mapping[str, str]
+    lacking: str
 
 
 class Importer:
@@ -174,11 +175,12 @@ class Importer:
         if given["proof"] and len(PROOF[route]) == 1:
             own.setdefault(PROOF[route][0], given["proof"])
         proof = {**self._proof, **own} if route is self._route else own
+        told = ""
         if lacking := missing_proof(route, proof):
-            report(row.line, f"unproven: the route {route} needs {', '.join(lacking)}")
+            told = f"unproven: the route {route} needs {', '.join(lacking)}"
             route, proof = Route.UNPROVEN, {}
         digests = self._afgemeld.keys.digests(address.canonical)
-        return _Person(row.line, address, digests, fields, route, proof)
+        return _Person(row.line, address, digests, fields, route, proof, told)
 
     def _fields(self, cells: Mapping[str, str]) -> dict[str, str]:
         """The declared fields; a column that nobody declared is not taken."""
@@ -218,6 +220,8 @@ class Importer:
             done.refused["left"] += 1
             report(person.line, "left")
             return False
+        if person.lacking and (row is None or row.state != State.ACTIVE):
+            report(person.line, person.lacking)
         if row is not None and (row.state == State.ACTIVE or not proven):
             done.known += 1
             return False

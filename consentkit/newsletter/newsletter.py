@@ -28,8 +28,9 @@ from consentkit.evidence import ConsentEvent, Evidence, Notice
 from consentkit.newsletter import keeping, people
 from consentkit.newsletter.forms import Answer, Form, Topic
 from consentkit.newsletter.outbox import Outbox
+from consentkit.newsletter.overview import Overview
 from consentkit.newsletter.paper import MARK, Paper, TokenTooOld
-from consentkit.newsletter.rules import LEFT, Route, State, why_not
+from consentkit.newsletter.rules import LEFT, Route, State
 from consentkit.newsletter.tables import subscribers, subscriptions
 from consentkit.service import Duration
 from consentkit.store import Store
@@ -144,6 +145,9 @@ class Newsletter:
         self._afgemeld = afgemeld
         self.papers = papers
         self._now = clock
+        settings = [paper.settings for paper in papers.values()]
+        pupils = frozenset(id for one in settings for id, each in one.lists.items() if each.pupils)
+        self.overview = Overview(store, evidence, afgemeld, pupils=pupils, record_of=record_of, clock=clock)
         self.outbox: Outbox | None = None
         self.unmeasure: Follower = lambda connection, subscriber: None
         self.forget: Follower = lambda connection, subscriber: None
@@ -590,7 +594,10 @@ class Newsletter:
         Raises:
             TokenTooOld: the link is older than an hour. TokenError: it is not a fresh one.
         """
-        digest = paper.read(Use.OWN_DATA, token, self._now(), most=OWN_DATA_FOR)
+        return self.data_of(paper.read(Use.OWN_DATA, token, self._now(), most=OWN_DATA_FOR))
+
+    def data_of(self, digest: bytes) -> dict[str, Any]:
+        """The same for staff, who got the request by letter or phone; empty where nothing is kept."""
         with self._told(), self._store.read() as connection:
             person = people.find(connection, [digest])
             if person is None:
@@ -653,6 +660,10 @@ class Newsletter:
         digests = self._afgemeld.keys.digests(address)
         return self._erase(digests, method="staff")
 
+    def erase_digest(self, digest: bytes) -> bool:
+        """The same for a person who was looked up."""
+        return self._erase([digest], method="staff")
+
     def _erase(self, digests: Sequence[bytes], *, method: str) -> bool:
         now = self._now()
         with self._told(), self._afgemeld.changing() as change:
@@ -684,15 +695,12 @@ class Newsletter:
         Raises:
             AddressError, AfgemeldUnavailable: as `Afgemeld.is_suppressed`.
         """
-        if self._afgemeld.look_up(address, list=list) is not None:
-            return "afgemeld"
+        suppressed = self._afgemeld.all_of(address)
         with self._told(), self._store.read() as connection:
             person = people.find(connection, self._afgemeld.keys.digests(address))
             rows = people.rows_of(connection, person.id) if person else []
             row = next((row for row in rows if row.list == list), None)
-        settings = next(iter(self.papers.values())).settings
-        pupils = list in settings.lists and settings.lists[list].pupils
-        return why_not(None if row is None else people.standing(row), self._now(), pupils=pupils)
+        return self.overview.why_not(row, list, suppressed)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many stand on each list, by state."""

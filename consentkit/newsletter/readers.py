@@ -99,7 +99,14 @@ class Readers:
     def find(self, connection: Connection, list: str, digests: Sequence[bytes]) -> Reader | None:
         """Somebody of a list with one of these digests, whether or not mail may go there: to show what it would say."""
         theirs = select(subscriber_digests.c.subscriber_id).where(subscriber_digests.c.digest.in_(digests))
-        row = connection.execute(_ON_LIST.where(subscribers.c.id.in_(theirs)), {"list": list}).first()
+        return self._one(connection, list, subscribers.c.id.in_(theirs))
+
+    def get(self, connection: Connection, list: str, id: int) -> Reader | None:
+        """The same by their number."""
+        return self._one(connection, list, subscribers.c.id == id)
+
+    def _one(self, connection: Connection, list: str, which: ColumnElement[bool]) -> Reader | None:
+        row = connection.execute(_ON_LIST.where(which), {"list": list}).first()
         return _reader(row) if row is not None and row.address is not None else None
 
     def _why_not(self, connection: Connection, aim: Aim, now: datetime) -> list[tuple[ColumnElement[bool], Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Text
 from sqlmodel import Field
 
 from consentkit.store import Table, UTCDateTime, table_of
@@ -46,6 +46,7 @@ class SubscriptionRow(Table, table=True):
     """One mailbox on one list: where it stands, by which lawful route, and the request that waits to be confirmed."""
 
     __tablename__ = "subscription"
+    __table_args__ = (Index("ix_subscription_on_list", "list", "state", "subscriber_id"),)
 
     subscriber_id: int = Field(sa_column=Column(_Id, ForeignKey("subscriber.id"), primary_key=True))
     list: str = Field(primary_key=True, index=True)

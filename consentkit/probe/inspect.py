@@ -55,7 +55,7 @@ class Viewer:
 
     def english(self, kind: str, name: str) -> str:
         """What to do about a name that nobody declared."""
-        return remedy(kind, name, load_texts("en"), catalogue.load())
+        return remedy(kind, name, load_texts("en"))
 
 
 def inspect(page: Page, viewer: Viewer, state: State) -> Iterator[Finding]:

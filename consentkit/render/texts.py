@@ -58,6 +58,10 @@ class Texts:
         """Whether there is such a text."""
         return key in self._entries
 
+    def under(self, prefix: str) -> Mapping[str, str]:
+        """Every text whose key begins with `prefix`, by the rest of the key."""
+        return {key.removeprefix(prefix): text for key, text in self._entries.items() if key.startswith(prefix)}
+
     def category(self, name: str) -> CategoryText:
         """The shipped words for a category.
 

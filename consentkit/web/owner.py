@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any
 
 from consentkit import catalogue
@@ -66,7 +69,6 @@ def undeclared(rows: Iterable[Sighting], declared: Declared, texts: Texts) -> li
     Args:
         rows: of one site. declared: what that site declares now. texts: of the language to speak.
     """
-    known = catalogue.load()
     return [
         Undeclared(
             row.site,
@@ -77,7 +79,7 @@ def undeclared(rows: Iterable[Sighting], declared: Declared, texts: Texts) -> li
             row.first,
             row.last,
             row.total,
-            remedy(row.kind, row.name, texts, known),
+            remedy(row.kind, row.name, texts),
         )
         for kind in KINDS
         for row in rows
@@ -85,15 +87,15 @@ def undeclared(rows: Iterable[Sighting], declared: Declared, texts: Texts) -> li
     ]
 
 
-def remedy(kind: str, name: str, texts: Texts, known: Mapping[str, Service]) -> str:
+def remedy(kind: str, name: str, texts: Texts) -> str:
     """What to do about a name that nobody declared.
 
     Args:
-        kind: `cookie`, `host`, `storage` or `tag`. known: the services of the catalogue, by id.
+        kind: `cookie`, `host`, `storage` or `tag`.
     """
     if kind == "tag" and name.endswith(OFF):
         return texts("seen.remedy_tag", tool=name.removesuffix(OFF))
-    found = known.get(name) if kind == "tag" else _knows(kind, name, known.values())
+    found = _known(kind, name)
     if found is not None:
         return texts("seen.remedy_known", service=found.id, title=found.title)
     if kind == "tag":
@@ -101,8 +103,67 @@ def remedy(kind: str, name: str, texts: Texts, known: Mapping[str, Service]) -> 
     return texts(f"seen.remedy_{kind}")
 
 
-def _knows(kind: str, name: str, services: Iterable[Service]) -> Service | None:
+def lines(kind: str, name: str, texts: Texts, *, declared: Collection[str] = ()) -> str:
+    """What to write in `consentkit.toml` about a name that nobody declared; empty where writing there is no remedy.
+
+    A service of the catalogue is named, and that is all. Of any other the name stands there, and what only the owner
+    knows is left empty: the configuration is refused until it is filled in, so that nothing half goes out.
+
+    Args:
+        kind, name: as for `remedy`. declared: the ids of the services that the site names already.
+    """
+    if kind == "tag" and name.endswith(OFF):
+        return f"[site.dialects]\n{name.removesuffix(OFF)} = true"
+    found = _known(kind, name)
+    if found is not None:
+        return "" if found.id in declared else f"[services.{found.id}]"
+    if kind == "tag":
+        return ""
+    host = name.rpartition("*.")[2].lstrip("*.-")
+    if not (host if kind == "host" else name.strip("*")):
+        return ""
+    both = "{ " + ", ".join(f'{lang} = ""' for lang in catalogue.LANGUAGES) + " }"
+    said = {key: texts(f"seen.line_{key}") for key in ("provider", "country", "category", "purpose", "duration")}
+    table = [
+        f"[services.{_free_id(host if kind == 'host' else name, declared)}]",
+        f'provider = ""  # {said["provider"]}',
+        f'country = ""  # {said["country"]}',
+        f'category = ""  # {said["category"]}',
+        f"purpose = {both}  # {said['purpose']}",
+    ]
+    if kind == "host":
+        table.append(f"hosts = [{_quoted(host)}]")
+    else:
+        place = "cookies" if kind == "cookie" else "storage"
+        local = ', kind = "local"' if kind == "storage" else ""
+        kept = f'{{ name = {_quoted(name)}{local}, duration = "", purpose = {both} }}'
+        table.append(f"{place} = [{kept}]  # {said['duration']}")
+    return "\n".join(table)
+
+
+def _free_id(name: str, declared: Collection[str]) -> str:
+    """An id for a service of the owner's own, made of a name that was seen."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "service"
+    taken = {*declared, *catalogue.load(), *catalogue.CATEGORIES}
+    tries = (plain, f"own-{plain}", *(f"own-{plain}-{number}" for number in range(2, len(taken) + 2)))
+    return next(id for id in tries if id not in taken)
+
+
+def _quoted(text: str) -> str:
+    """A text as TOML spells it."""
+    return json.dumps(text, ensure_ascii=True).replace("\x7f", "\\u007f")
+
+
+@lru_cache(maxsize=4096)
+def _known(kind: str, name: str) -> Service | None:
     """The service of the catalogue that a name belongs to, if it belongs to one only."""
+    if kind == "tag":
+        return catalogue.load().get(name)
     ask: Any = {"cookie": Declared.cookie, "storage": Declared.storage, "host": Declared.host}[kind]
-    found = [service for service in services if ask(Declared([service]), name)]
+    found = [service for service, declared in _declarations() if ask(declared, name)]
     return found[0] if len(found) == 1 else None
+
+
+@cache
+def _declarations() -> Sequence[tuple[Service, Declared]]:
+    return [(service, Declared([service])) for service in catalogue.load().values()]

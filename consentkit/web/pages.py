@@ -51,6 +51,7 @@ from consentkit.settings import Settings
 from consentkit.tokens import Tokens
 from consentkit.web import notices, owner
 from consentkit.web.body import accepts_gzip
+from consentkit.web.console import Console
 from consentkit.web.forms import read_fields, same_origin
 from consentkit.web.inbox import InboxPages
 from consentkit.web.inserts import safe_next
@@ -84,6 +85,7 @@ class Kit(Protocol):
     newsletter: Newsletter
     recipients: Recipients
     settings: Settings
+    console: Console
 
     @property
     def links(self) -> Links: ...
@@ -154,7 +156,7 @@ class Pages:
         name = path.removeprefix(visit.site.settings.prefix).strip("/")
         if name.startswith("static/") and method in _SAFE:
             return self._asset(visit, name.removeprefix("static/"))
-        for pages in (self._reports, self._inbox, self._mailings, self._newsletter):
+        for pages in (self._kit.console, self._reports, self._inbox, self._mailings, self._newsletter):
             if (response := await pages.answer(visit, name)) is not None:
                 return response
         methods, handle = self._routes.get(name, (_SAFE, None))
@@ -428,7 +430,7 @@ class Pages:
         return JSONResponse(dict(checks), 200 if all(checks.values()) else 503, HEADERS)
 
     def _asset(self, visit: Visit, name: str) -> Response:
-        found = visit.site.renderer.asset(name)
+        found = visit.site.renderer.asset(name) or self._kit.console.asset(visit.site.settings.name, name)
         if found is None:
             return self._message(visit, "not_found", 404)
         body, media_type = found
@@ -449,7 +451,7 @@ class Pages:
         return JSONResponse(body, 200, {"Cache-Control": "public, max-age=86400"})
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=24)
 def _gzipped(body: bytes) -> bytes:
     """An asset as it goes out; done once, since consentkit stands outside the app's own compressor."""
     return gzip.compress(body, 9, mtime=0)

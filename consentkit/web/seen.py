@@ -52,7 +52,9 @@ _LABEL = re.compile(
     r"(?<![^.])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[a-z-]*[0-9][a-z-]*[0-9])[a-z0-9-]{20,}|[a-z0-9-]{40,})"
     r"(?=\.)"
 )
-_OWN_COOKIES = frozenset({"consentkit", "consentkit-once"})  # on the statement under the name that they have there
+_OWN_COOKIES = frozenset(  # the first two are on the statement; the others are of who logs in to the console
+    {"consentkit", "consentkit-once", "consentkit-console", "consentkit-console-lang"}
+)
 _ODD = re.compile(r"[^!-~]")
 
 

@@ -315,6 +315,11 @@ def test_without_the_library_for_mjml_the_remedy_is_named(monkeypatch: pytest.Mo
             "style is the same for everybody: put what differs in the text, or in an `if` around it",
         ),
         ("<script>alert(1)</script>", "a script does not run in a mail: take it out"),
+        ("<SCRIPT src='https://elders.example/x.js'>", "a script does not run in a mail: take it out"),
+        ("<p onclick='alert(1)'>x</p>", "onclick=… is a script, which does not run in a mail: take it out"),
+        ("<b/onmouseover=alert(1)>x</b>", "onmouseover=… is a script, which does not run in a mail: take it out"),
+        ('<b title="y"onclick="f()">x</b>', "onclick=… is a script, which does not run in a mail: take it out"),
+        ("<i srcdoc='&lt;script>'>x</i>", "srcdoc=… is a script, which does not run in a mail: take it out"),
         (
             '<link rel="stylesheet" href="/etc/passwd">',
             "a stylesheet or font from elsewhere tells its server who reads the mail: write the styles in <style>, "

@@ -14,13 +14,13 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from consentkit import audit, evidence, newsletter
+from consentkit import audit, evidence, newsletter, staff
 from consentkit.errors import ForeignTables, SchemaOutdated
 from consentkit.evidence.tables import counts, events, heads, notices
 from consentkit.mailing import tables as mailing_tables
 from consentkit.store import SCHEMA, Store, metadata, migrations
 
-REVISIONS = ["v0_1_0_01_evidence", "v0_2_0_01_newsletter", "v0_3_0_01_mailing", "v0_3_0_02_audit"]
+REVISIONS = ["v0_1_0_01_evidence", "v0_2_0_01_newsletter", "v0_3_0_01_mailing", "v0_3_0_02_audit", "v0_4_0_01_console"]
 JANUARY = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 
@@ -30,6 +30,7 @@ def store(database_url: str) -> Iterator[Store]:
     assert newsletter.Newsletter is not None
     assert audit.Audit is not None
     assert mailing_tables.mailings is not None
+    assert staff.StaffLog is not None
     store = Store(database_url)
     yield store
     store.close()

@@ -29,6 +29,7 @@ PARTS = {
     "tokens": "Signed values and cookies",
     "afgemeld": "The afgemeld ledger",
     "mailing": "Sending mailings",
+    "console": "The console: a million subscribers beside a hundred",
     "front": "In the browser",
 }
 RESULT = {True: "ok", False: "short", None: ""}

@@ -6,6 +6,7 @@ was typed. A real browser is given the address of `serve(office.kit.wrap(app()))
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,8 +112,13 @@ class Visitor:
         return self.browser.get(self._at(path), headers=headers, follow_redirects=False)
 
     def form(self, page: str, action: str) -> Form:
-        """The form on a page that goes to `action`."""
+        """The form on a page that goes to `action`, once the page has counted what it shows."""
         response = self.get(page)
+        for _ in range(100):
+            if "data-ck-again" not in response.text:
+                break
+            time.sleep(0.1)
+            response = self.get(page)
         assert response.status_code < 400, (response.status_code, response.text[-1500:])
         wanted = self._at(action)
         found = [one for one in forms(response.text) if one.method == "post" and one.action.partition("?")[0] == wanted]

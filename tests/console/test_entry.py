@@ -168,9 +168,9 @@ def test_a_name_that_nobody_has_takes_as_long_as_a_wrong_password(office: Office
     def quickest(who: str) -> float:
         taken = []
         for _ in range(7):
-            began = time.perf_counter()
+            began = time.thread_time()  # of the processor, whatever else the machine does
             accounts.log_in(who, "fout")
-            taken.append(time.perf_counter() - began)
+            taken.append(time.thread_time() - began)
         return min(taken)
 
     known, unknown = quickest(f"{name} lang"), quickest("wie dan ook")

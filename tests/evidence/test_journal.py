@@ -61,8 +61,8 @@ def test_while_the_database_is_away_events_wait_in_the_journal_and_then_go_in_by
         assert [evidence.record_sync(one, NOTICE) for one in series] == [Durability.JOURNAL] * 6
         assert asyncio.run(evidence.count("delinde", NOW, "banner.refuse", NOTICE.hash, nonce())) is Durability.JOURNAL
         assert evidence.journal_waiting
-        (file,) = waiting_files(tmp_path)
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in waiting_files(tmp_path)}
+        assert modes == {0o600}  # of one file, or of more on a machine that is slow enough for another try
     wait_until(lambda: not evidence.journal_waiting)
 
     assert stored(evidence) == [one.event_id for one in series]

@@ -8,7 +8,6 @@ meanwhile is told so, and nothing is overwritten.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from sqlalchemy.engine import Connection, Row
 from consentkit.errors import ConsentKitError, MailingError
 from consentkit.mailing.mailings import Mailings
 from consentkit.mailing.problem import Problem
-from consentkit.mailing.source import ATTACHMENTS_MB, Draft, File
+from consentkit.mailing.source import ATTACHMENTS_MB, CONTROL, Draft, File
 from consentkit.mailing.states import MailingState
 from consentkit.mailing.tables import draft_files, drafts
 from consentkit.store import Store
@@ -33,7 +32,6 @@ KEEP: Final = timedelta(days=30)
 PAGE: Final = 50
 _MOST_TITLE: Final = 200
 _WORDS: Final = 10
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _STILL_TO_COME: Final = frozenset(("image_missing",))
 
 
@@ -382,7 +380,7 @@ _IS_OPEN: Final = and_(drafts.c.mailing_id.is_(None), drafts.c.deleted_at.is_(No
 
 
 def _written(sketch: Sketch) -> dict[str, str]:
-    title = _CONTROL.sub(" ", sketch.subject).strip()[:_MOST_TITLE]
+    title = CONTROL.sub(" ", sketch.subject).strip()[:_MOST_TITLE]
     return {"title": title, "content": sketch.to_json()}
 
 

@@ -33,7 +33,9 @@ _MB: Final = 1024 * 1024
 _KINDS: Final = MimeTypes(())
 """Python's own table: what is configured on a machine changes nothing."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+"""What no header, and no name of a file, may hold."""
+
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*\Z")
 _BEGINS: Final = {
@@ -70,7 +72,7 @@ class File:
         """
         kind = _KINDS.guess_type(posixpath.basename(name))[0] or "application/octet-stream"
         if inline and not (kind in template.IMAGES and data.startswith(_BEGINS[kind])):
-            raise MailingError([Problem("", "not_image", name=repr(_CONTROL.sub("?", name)))])
+            raise MailingError([Problem("", "not_image", name=repr(CONTROL.sub("?", name)))])
         return cls(name, kind, inline, data)
 
 
@@ -163,7 +165,7 @@ def _problems(draft: Draft) -> list[Problem]:
     """Each problem, its place the key that it is about."""
     found: list[Problem] = []
     for key in ("list", "subject", "preheader", "sender", "reply_to", "language", "file"):
-        if _CONTROL.search(getattr(draft, key)):
+        if CONTROL.search(getattr(draft, key)):
             found.append(Problem(key, "control"))
     if found:
         return found
@@ -201,9 +203,9 @@ def _problems(draft: Draft) -> list[Problem]:
 def _name_problems(files: Iterable[File]) -> Iterable[Problem]:
     seen: set[str] = set()
     for file in files:
-        shown = repr(_CONTROL.sub("?", file.name))
+        shown = repr(CONTROL.sub("?", file.name))
         parts = file.name.split("/") if file.inline else [file.name]
-        if _CONTROL.search(file.name) or "\\" in file.name or any(part in ("", ".", "..") for part in parts):
+        if CONTROL.search(file.name) or "\\" in file.name or any(part in ("", ".", "..") for part in parts):
             yield Problem("files", "file_name", name=shown)
         elif "/" in file.name and not file.inline:
             yield Problem("files", "file_slash", name=shown)
@@ -388,8 +390,8 @@ def _placed(problem: str, config: str) -> str:
 
 def _file(folder: Path, name: str, *, inline: bool) -> File:
     what = "image" if inline else "attachment"
-    if _CONTROL.search(name) or "\\" in name or name.startswith("/") or ".." in name.split("/"):
-        raise MailingError([f"{_CONTROL.sub('?', name)!r} lies outside of the folder: put the {what} in it"])
+    if CONTROL.search(name) or "\\" in name or name.startswith("/") or ".." in name.split("/"):
+        raise MailingError([f"{CONTROL.sub('?', name)!r} lies outside of the folder: put the {what} in it"])
     if "/" in name and not inline:
         raise MailingError([f"{name!r} has a slash in it: put the attachment beside {CONFIG}"])
     path = (folder / name).resolve()

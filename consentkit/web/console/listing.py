@@ -7,7 +7,7 @@ page at a time, before or after a number. `Listing.page_of` only makes the links
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from starlette.datastructures import QueryParams
@@ -126,8 +126,10 @@ class Listing(Generic[Row]):
             id, columns, shown, params, path, bool(every), len(found), page, pages if pages > 1 else 0, sort,
             descending, q, searchable=search is not None, kept=_kept(params, key("q"), key("page"), "told"),
         )  # fmt: skip
-        return made._with(
-            made.link(page=page - 1) if page > 1 else "", made.link(page=page + 1) if page < pages else ""
+        return replace(
+            made,
+            previous=made.link(page=page - 1) if page > 1 else "",
+            next=made.link(page=page + 1) if page < pages else "",
         )
 
     @classmethod
@@ -208,11 +210,6 @@ class Listing(Generic[Row]):
         """This page sorted by a column; the other way round where it is that already."""
         again = self.sort == column and not self.descending
         return self.link(sort=column, order="desc" if again else "asc", page="", before="", after="")
-
-    def _with(self, previous: str, next: str) -> Listing[Row]:
-        object.__setattr__(self, "previous", previous)
-        object.__setattr__(self, "next", next)
-        return self
 
 
 def read_number(text: str) -> int | None:

@@ -119,8 +119,7 @@ class Persons:
 
     async def _data(self, ask: Ask) -> Response:
         """All that is kept, as a file to hand over (GDPR art. 15)."""
-        id = ask.params["id"]
-        digest = await ask.run(ask.kit.newsletter.overview.digest, id) if id <= _GREATEST else None
+        id, digest = ask.params["id"], await _digest(ask)
         if digest is None:
             return _nobody(ask)
         await ask.note("person.export", f"person {id}", person=digest)
@@ -139,8 +138,7 @@ class Persons:
         return ask.page("person_erase", person=person, who=_who(ask.t, person), period=period)
 
     async def _erase(self, ask: Ask) -> Response:
-        id = ask.params["id"]
-        digest = await ask.run(ask.kit.newsletter.overview.digest, id) if id <= _GREATEST else None
+        id, digest = ask.params["id"], await _digest(ask)
         if digest is None:
             return _nobody(ask)
         await ask.note("person.erase", f"person {id}", person=digest)
@@ -172,6 +170,12 @@ class Persons:
         leaving = Leaving(person.digest, person.key_id, None if what == MARKETING else what)
         new = await ask.run(partial(ask.kit.newsletter.leave, leaving, reason=HOW[how], channel=how))
         return ask.back(f"persons/{person.id}", told="persons.told_left" if new else "persons.told_left_before")
+
+
+async def _digest(ask: Ask) -> bytes | None:
+    """The keyed digest of the person whose number stands in the path."""
+    id = ask.params["id"]
+    return await ask.run(ask.kit.newsletter.overview.digest, id) if id <= _GREATEST else None
 
 
 async def _person(ask: Ask) -> Person | None:
